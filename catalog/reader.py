@@ -24,6 +24,9 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 16
 """Nesting depth above which a YAML file is refused."""
 
+MAX_PROBLEMS = 100
+"""Problems in one file after which reading it stops."""
+
 Location = tuple[str | int, ...]
 """The way to a part of a document: field names and list indices from 0."""
 
@@ -91,7 +94,9 @@ def read_text(root: Path, file: Path, limit: int = MAX_BYTES) -> tuple[str | Non
     """The text of a file below the root, or the one problem that prevents reading it."""
     name = relative_name(root, file)
 
-    def refuse(code: str, message: str, line: int = 1, column: int = 1) -> tuple[None, list[Problem]]:
+    def refuse(
+        code: str, message: str, line: int = 1, column: int = 1
+    ) -> tuple[None, list[Problem]]:
         return None, [Problem(name, line, column, code, message, help=_HELP[code])]
 
     try:
@@ -141,7 +146,7 @@ def parse_yaml(name: str, text: str) -> tuple[Located | None, list[Problem]]:
     builder = _Builder(name)
     try:
         builder.build(YAML(typ="safe", pure=True), text)
-    except _Refused:
+    except _RefusedError:
         return None, builder.problems
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -151,8 +156,10 @@ def parse_yaml(name: str, text: str) -> tuple[Located | None, list[Problem]]:
     except YAMLError as error:
         builder.report("yaml", visible(str(error)).replace("\n", " "), *builder.last)
         return None, builder.problems
-    except Exception as error:  # noqa: BLE001 - the parser raises anything on odd input
-        builder.report("yaml", f"the YAML parser gave up here ({type(error).__name__})", *builder.last)
+    except Exception as error:  # the parser raises anything on odd input
+        builder.report(
+            "yaml", f"the YAML parser gave up here ({type(error).__name__})", *builder.last
+        )
         return None, builder.problems
     return builder.located, builder.problems
 
@@ -190,7 +197,7 @@ def _plain_words(error: MarkedYAMLError) -> str:
     return f"{problem} ({context})" if context else problem
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Reading stops here; the problem has been reported."""
 
 
@@ -209,10 +216,12 @@ class _Builder:
 
     def report(self, code: str, message: str, line: int, column: int) -> None:
         self.problems.append(Problem(self.name, line, column, code, message, help=_HELP[code]))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _RefusedError
 
-    def _refuse(self, code: str, message: str, line: int, column: int) -> _Refused:
+    def _refuse(self, code: str, message: str, line: int, column: int) -> _RefusedError:
         self.report(code, message, line, column)
-        return _Refused()
+        return _RefusedError()
 
     def build(self, yaml: YAML, text: str) -> None:
         self._yaml = yaml
@@ -246,10 +255,11 @@ class _Builder:
             self.report("alias", f"{shown('*' + str(event.anchor))} is an alias", *self.last)
             self.located.flawed.add(location)
             return None
-        if getattr(event, "anchor", None) is not None:
-            self.report("alias", f"{shown('&' + str(event.anchor))} is an anchor", *self.last)
-        if getattr(event, "tag", None) is not None:
-            self.report("yaml-tag", f"{shown(event.tag)} is a type tag", *self.last)
+        anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
+        if anchor is not None:
+            self.report("alias", f"{shown('&' + str(anchor))} is an anchor", *self.last)
+        if tag is not None:
+            self.report("yaml-tag", f"{shown(tag)} is a type tag", *self.last)
             self.located.flawed.add(location)
         if isinstance(event, events.ScalarEvent):
             return self._scalar(event, location)
@@ -278,15 +288,14 @@ class _Builder:
             inner = (*location, key)
             if key == "<<":
                 self.report("merge-key", "'<<' merges other fields in", *place)
-                # A name that no field has, so that what is merged in is read and dropped.
-                inner = (*location, key, len(self.problems))
-                self._node(stream, next(stream), inner)
+                # Read and dropped, under a location that no field has.
+                self._node(stream, next(stream), (*inner, -len(self.problems)))
                 continue
             if key in fields:
                 first = self.located.keys[inner][0]
                 message = f"{shown(key)} was already given in line {first}"
                 self.report("duplicate-key", message, *place)
-                self._dropped(stream, inner)
+                self._node(stream, next(stream), (*inner, -len(self.problems)))
                 continue
             if event.anchor is not None or event.tag is not None or not self._is_text(event):
                 message = f"{shown(key)} is not the name of a field"
@@ -295,12 +304,6 @@ class _Builder:
             self.located.keys[inner] = place
             fields[key] = self._node(stream, next(stream), inner)
         return fields
-
-    def _dropped(self, stream: Iterator[events.Event], location: Location) -> None:
-        """Read past a second value without letting it overwrite the first one's places."""
-        kept = dict(self.located.values), dict(self.located.keys), dict(self.located.spelling)
-        self._node(stream, next(stream), location)
-        self.located.values, self.located.keys, self.located.spelling = kept
 
     def _tag(self, event: events.ScalarEvent) -> str:
         return str(self._yaml.resolver.resolve(nodes.ScalarNode, event.value, event.implicit))
@@ -323,7 +326,7 @@ class _Builder:
             return value
         try:
             plain: object = self._yaml.constructor.construct_object(nodes.ScalarNode(tag, value))
-        except Exception:  # noqa: BLE001 - for example a month 13, or a number of 5,000 digits
+        except Exception:  # for example a month 13, or a number of 5,000 digits
             self.report("bad-scalar", f"{shown(value)} is no valid value", *place)
             self.located.flawed.add(location)
             return None

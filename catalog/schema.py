@@ -62,7 +62,7 @@ Year = Annotated[int, Field(ge=1980, le=2100)]
 ArxivId = Annotated[
     str, StringConstraints(pattern=r"^([0-9]{4}\.[0-9]{4,5}|[a-z-]+(\.[A-Z]{2})?/[0-9]{7})$")
 ]
-Doi = Annotated[str, StringConstraints(pattern=r"^10\.[0-9]{4,9}/[^\s\"<>]+$")]
+Doi = Annotated[str, StringConstraints(pattern=r"^10\.[0-9]{4,9}/[^\s\"<>{}\\]+$")]
 Repository = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+$")
 ]
@@ -181,7 +181,7 @@ class Reported(Strict):
     dataset: Text
     model: Text
     budget: Text
-    value: float
+    value: Annotated[float, Field(allow_inf_nan=False)]
     structure: Text | None = None
     recovery: Text | None = None
     sequence_length: Annotated[int, Field(gt=0)] | None = None

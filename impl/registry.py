@@ -58,7 +58,7 @@ def method(
     return register
 
 
-def methods() -> list[str]:
+def method_names() -> list[str]:
     """The names of all methods, from the files in impl/methods/."""
     found = (module.name.replace("_", "-") for module in pkgutil.iter_modules(impl.methods.__path__))
     return sorted(found)
@@ -66,13 +66,13 @@ def methods() -> list[str]:
 
 def find(name: str) -> Method:
     """The method called `name`. Raises `BadInput`, with the closest names, if there is none."""
-    if name not in _REGISTRY and name in methods():
+    if name not in _REGISTRY and name in method_names():
         importlib.import_module(f"impl.methods.{name.replace('-', '_')}")
     if name not in _REGISTRY:
-        near = difflib.get_close_matches(name, methods(), n=2, cutoff=0.4)
+        near = difflib.get_close_matches(name, method_names(), n=2, cutoff=0.4)
         raise BadInput(
             f"there is no method '{name}'" + (f"; closest: {', '.join(near)}" if near else ""),
-            f"Methods: {', '.join(methods())}.",
+            f"Methods: {', '.join(method_names())}.",
         )
     return _REGISTRY[name]
 
@@ -145,8 +145,8 @@ def prune(
     """
     chosen = find(method)
     nm = NM.parse(pattern)
-    asked = _budget(sparsity, nm)
-    _check_options(chosen, options)
+    asked = budget(sparsity, nm)
+    check_options(chosen, options)
     targets = all_views(model)
     _check_model(targets, nm)
     arguments: dict[str, Any] = {"sparsity": asked, "pattern": nm, **options}
@@ -182,7 +182,8 @@ def prune(
     return report
 
 
-def _budget(sparsity: float | None, pattern: NM | None) -> float:
+def budget(sparsity: float | None, pattern: NM | None) -> float:
+    """The share of weights to remove. Raises `BadInput` if it is none, or contradicts `pattern`."""
     if sparsity is None:
         return pattern.sparsity if pattern else 0.5
     if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)):
@@ -201,7 +202,8 @@ def _budget(sparsity: float | None, pattern: NM | None) -> float:
     return float(sparsity)
 
 
-def _check_options(chosen: Method, options: dict[str, Any]) -> None:
+def check_options(chosen: Method, options: dict[str, Any]) -> None:
+    """Raises `BadInput`, with the closest name, for an option that the method does not have."""
     for name in options:
         if name not in chosen.options:
             near = difflib.get_close_matches(name, chosen.options, n=1)

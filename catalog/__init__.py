@@ -1,0 +1,1 @@
+"""Prunedex's catalog: reads, checks, queries, cites and publishes the entries."""

@@ -1,0 +1,63 @@
+"""Where each page of the site is, and how one page links to another.
+
+A page is named by its path below the site's root with the ending `.html`. Every link is
+relative, so that the site works under any path and from a plain file server.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+
+HOME = "index.html"
+CATALOG = "catalog.html"
+TAGS = "tags/index.html"
+METHODS = "methods.html"
+CONTRIBUTE = "contribute.html"
+ABOUT = "about.html"
+DATA = "data.html"
+
+
+def slug(name: str) -> str:
+    """A name as a part of an address: `n:m` gives `n-m`, since a colon would end a scheme."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def paper(key: str) -> str:
+    """The page of a paper."""
+    return f"papers/{key}.html"
+
+
+def dimension(name: str) -> str:
+    """The page of a tag dimension."""
+    return f"tags/{slug(name)}.html"
+
+
+def value(dimension_name: str, value_id: str) -> str:
+    """The page of a tag value."""
+    return f"tags/{slug(dimension_name)}/{slug(value_id)}.html"
+
+
+def source(page: str) -> str:
+    """The Markdown file, below the documents' folder, that MkDocs turns into a page."""
+    return page.removesuffix(".html") + ".md"
+
+
+def link(target: str, page: str) -> str:
+    """The relative link to `target` from `page`; a query or fragment of the target stays."""
+    match = re.match(r"[^?#]*", target)
+    path = match[0] if match else target
+    return posixpath.relpath(path, posixpath.dirname(page) or ".") + target[len(path) :]
+
+
+def collisions(pages: Iterable[str]) -> list[str]:
+    """Pages that occur more than once; on some file systems case makes no difference."""
+    seen: set[str] = set()
+    twice = []
+    for page in pages:
+        folded = page.casefold()
+        if folded in seen:
+            twice.append(page)
+        seen.add(folded)
+    return twice

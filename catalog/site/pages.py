@@ -1,0 +1,491 @@
+"""Every generated page of the site, as the text of a Markdown file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from catalog.methods import MethodDoc
+from catalog.results import Result
+from catalog.schema import KINDS, Entry
+from catalog.site import addresses, shelf as shelves
+from catalog.site.masks import panels
+from catalog.site.markup import document, number, percent, render
+from catalog.site.maths import FormulaError, mathml
+from catalog.site.shelf import Node, Shelf
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Where the project's files can be seen and edited; both None while that is not known."""
+
+    url: str | None = None
+    edit: str | None = None
+
+    def edit_url(self, path: str) -> str | None:
+        """Where a person changes a file of the repository."""
+        if self.url is None or self.edit is None:
+            return None
+        return f"{self.url.rstrip('/')}/{self.edit.strip('/')}/{quote(path)}"
+
+    def view_url(self, path: str) -> str | None:
+        """Where a person reads a file of the repository."""
+        if self.url is None or self.edit is None:
+            return None
+        shown = re.sub(r"^edit\b", "blob", self.edit.strip("/"))
+        return f"{self.url.rstrip('/')}/{shown}/{quote(path)}"
+
+
+class Words:
+    """Phrases that templates ask for."""
+
+    called = staticmethod(shelves.called)
+    authors = staticmethod(shelves.authors_in_short)
+    setting = staticmethod(shelves.setting)
+
+    @staticmethod
+    def amount(value: float, unit: str) -> str:
+        """A budget with its unit: a share of weights, or a count of things."""
+        if 0 <= value <= 1 and value != int(value):
+            return f"{percent(value)} of {unit}"
+        return f"{number(value if value != int(value) else int(value))} {unit}"
+
+    @staticmethod
+    def environments(results: list[Result]) -> list[str]:
+        """Where the runs were made, each place once."""
+        found: list[str] = []
+        for result in results:
+            where = result.environment
+            text = (
+                f"{where.hardware} ({where.device}), Python {where.python}, torch {where.torch}, "
+                f"transformers {where.transformers}, {where.date}"
+            )
+            if where.commit:
+                text += f", commit {where.commit[:12]}"
+            if text not in found:
+                found.append(text)
+        return found
+
+
+@dataclass(frozen=True)
+class Action:
+    """A link that the head of a paper's page offers as a button."""
+
+    text: str
+    url: str
+    icon: str = "out"
+    title: str = ""
+
+
+class Pages:
+    """Writes pages of one catalog. `flaws` collects what could not be shown as it should."""
+
+    def __init__(self, shelf: Shelf, repository: Repository) -> None:
+        self.shelf = shelf
+        self.repository = repository
+        self.flaws: list[str] = []
+
+    def all(self) -> Iterator[tuple[str, str]]:
+        """Each page's address with its text."""
+        yield addresses.HOME, self.home()
+        yield addresses.CATALOG, self.catalog()
+        yield addresses.METHODS, self.methods()
+        yield addresses.TAGS, self.tags()
+        for entry in self.shelf.entries:
+            yield addresses.paper(entry.key), self.paper(entry)
+        for dimension in self.shelf.dimensions:
+            yield addresses.dimension(dimension.id), self.dimension(dimension.id)
+            for node in self.shelf.nodes(dimension):
+                yield node.page, self.value(node)
+
+    def _page(
+        self,
+        template: str,
+        page: str,
+        title: str,
+        description: str,
+        meta: dict[str, object] | None = None,
+        **values: Any,
+    ) -> str:
+        body = render(template, page, shelf=self.shelf, words=Words, **values)
+        return document(title, description, body, **(meta or {}))
+
+    def home(self) -> str:
+        """The front page."""
+        short = []
+        for dimension in self.shelf.dimensions:
+            nodes = [node for node in self.shelf.nodes(dimension) if node.count and not node.depth]
+            nodes.sort(key=lambda node: -node.count)
+            short.append(
+                (
+                    dimension,
+                    [
+                        {
+                            "name": node.value.name,
+                            "count": node.count,
+                            "query": urlencode({dimension.id: node.value.id}),
+                        }
+                        for node in nodes[:4]
+                    ],
+                )
+            )
+        return self._page(
+            "home.html",
+            addresses.HOME,
+            "Prunedex",
+            "The literature on pruning language models, which you can filter, cite and run.",
+            meta={"search": {"exclude": True}},
+            dimensions=short,
+            methods=self._methods(),
+            panels=panels(self.shelf),
+            shortcuts=self._shortcuts(),
+        )
+
+    def _shortcuts(self) -> list[dict[str, object]]:
+        """Questions that people come with, as far as the catalog has an answer."""
+        offered: list[tuple[str, dict[str, str]]] = [
+            ("No retraining, weights frozen", {"retraining": "without", "weight_update": "frozen"}),
+            ("2:4 and other N:M patterns", {"type": "n:m"}),
+            ("Needs no data", {"data": "data-free"}),
+            ("Removes whole layers", {"type": "depth"}),
+            ("Runs here", {"has": "runs"}),
+        ]
+        found: list[dict[str, object]] = []
+        for text, wanted in offered:
+            count = sum(
+                all(
+                    self.shelf.method(entry) is not None
+                    if name == "has"
+                    else entry in self.shelf.papers_with(name, value)
+                    for name, value in wanted.items()
+                )
+                for entry in self.shelf.entries
+            )
+            if count:
+                found.append({"text": text, "query": urlencode(wanted), "count": count})
+        return found[:4]
+
+    def catalog(self) -> str:
+        """The page with all papers and the filters."""
+        shelf = self.shelf
+        facets: list[dict[str, Any]] = []
+        for dimension in shelf.dimensions:
+            choices = [
+                {
+                    "id": node.value.id,
+                    "name": node.value.name,
+                    "depth": min(node.depth, 3),
+                    "count": node.count,
+                }
+                for node in shelf.nodes(dimension)
+                if node.count
+            ]
+            facets.append(
+                {
+                    "id": dimension.id,
+                    "name": dimension.name,
+                    "question": dimension.question,
+                    "dimension": True,
+                    "choices": choices,
+                }
+            )
+        kinds = [
+            {"id": kind, "name": kind, "depth": 0, "count": count}
+            for kind in KINDS
+            if (count := sum(entry.kind == kind for entry in shelf.entries))
+        ]
+        by_series: dict[str, int] = {}
+        for entry in shelf.entries:
+            by_series[shelves.series(entry)] = by_series.get(shelves.series(entry), 0) + 1
+        venues = [
+            {"id": name, "name": name, "depth": 0, "count": count}
+            for name, count in sorted(by_series.items(), key=lambda item: (-item[1], item[0]))
+        ]
+        states = [
+            (
+                "code",
+                "Official code",
+                sum(entry.links.code is not None for entry in shelf.entries),
+            ),
+            ("runs", "Runs here", sum(shelf.method(entry) is not None for entry in shelf.entries)),
+            (
+                "verified",
+                "Has a verified tag",
+                sum(
+                    any(tag.seen and tag.seen.holds for tag in shelf.all_tags(entry))
+                    for entry in shelf.entries
+                ),
+            ),
+        ]
+        facets = [facet for facet in facets if facet["choices"]]
+        if any(count for _, _, count in states):
+            facets.append(
+                {
+                    "id": "has",
+                    "name": "Code",
+                    "question": "",
+                    "dimension": False,
+                    "choices": [
+                        {"id": name, "name": text, "depth": 0, "count": count}
+                        for name, text, count in states
+                        if count
+                    ],
+                }
+            )
+        for identifier, name, choices in [("kind", "Kind", kinds), ("venue", "Venue", venues)]:
+            if choices:
+                facets.append(
+                    {
+                        "id": identifier,
+                        "name": name,
+                        "question": "",
+                        "dimension": False,
+                        "choices": choices,
+                    }
+                )
+        present = {entry.year for entry in shelf.entries}
+        # Years without a paper stay in the row of bars: a gap is information too.
+        years = [
+            (year, sum(entry.year == year for entry in shelf.entries))
+            for year in (range(min(present), max(present) + 1) if present else ())
+        ]
+        return self._page(
+            "catalog.html",
+            addresses.CATALOG,
+            "Catalog",
+            f"All {len(shelf.entries)} papers, to filter by six dimensions of tags.",
+            # Every paper has its own page in the search; here they would all be found twice.
+            meta={"search": {"exclude": True}, "module": "assets/catalog.js"},
+            facets=facets,
+            years=years,
+        )
+
+    def paper(self, entry: Entry) -> str:
+        """The page of one paper."""
+        shelf = self.shelf
+        method = shelf.method(entry)
+        page = addresses.paper(entry.key)
+        path = shelf.catalog.path_of(entry.key)
+        replaced = entry.lifecycle.superseded_by
+        dimensions = [
+            (dimension, shelf.tags(entry, dimension.id))
+            for dimension in shelf.dimensions
+            if entry.tags is not None
+        ]
+        values: dict[str, Any] = {
+            "entry": entry,
+            "method": method,
+            "authors": [shelves.display_name(author) for author in entry.authors],
+            "actions": _actions(entry),
+            "superseded": shelf.catalog.entries.get(replaced) if replaced else None,
+            "dimensions": _with_notes(entry, dimensions),
+            "verification": shelf.catalog.verified.get(method.name) if method else None,
+            "ids": _identifiers(entry),
+            "related": shelf.builds_on(entry),
+            "reverse": shelf.built_on_by(entry),
+            "evaluated": [
+                (name, items)
+                for name, items in [
+                    ("Models", entry.evaluated_on.models),
+                    ("Calibration", entry.evaluated_on.calibration),
+                    ("Fine-tuning", entry.evaluated_on.finetuning),
+                    ("Evaluation", entry.evaluated_on.evaluation),
+                ]
+                if items
+            ],
+            "bibtex": shelf.bibtex(entry),
+            "file": path,
+            "edit_url": self.repository.edit_url(path),
+        }
+        if method is not None:
+            values |= {
+                "commands": _commands(method),
+                "measured": shelf.measured(method.name),
+                "equations": self._equations(method),
+                "hyperparameters": _hyperparameters(method),
+                "method_url": self.repository.view_url(method.path),
+            }
+        return self._page(
+            "paper.html",
+            page,
+            f"{entry.name}: {entry.title}" if _adds_name(entry) else entry.title,
+            entry.takeaway,
+            **values,
+        )
+
+    def _equations(self, method: MethodDoc) -> list[dict[str, Any]]:
+        found = []
+        for equation in method.equations:
+            try:
+                drawn = mathml(equation.latex)
+            except FormulaError as error:
+                drawn = None
+                self.flaws.append(f"{method.path}: the formula of '{equation.label}' {error}")
+            found.append(
+                {
+                    "label": equation.label,
+                    "latex": equation.latex,
+                    "text": equation.text,
+                    "mathml": drawn,
+                }
+            )
+        return found
+
+    def value(self, node: Node) -> str:
+        """The page of one tag value."""
+        dimension = node.dimension
+        nodes = {each.value.id: each for each in self.shelf.nodes(dimension)}
+        vocabulary = self.shelf.catalog.vocabulary
+        ancestors = vocabulary.ancestors(dimension.id, node.value.id)
+        return self._page(
+            "value.html",
+            node.page,
+            f"{node.value.name} ({dimension.name.lower()})",
+            node.value.definition,
+            node=node,
+            dimension=dimension,
+            ancestors=[nodes[each] for each in reversed(ancestors)],
+            children=[nodes[each] for each in vocabulary.children(dimension.id, node.value.id)],
+            papers=self.shelf.papers_with(dimension.id, node.value.id),
+            query=urlencode({dimension.id: node.value.id}),
+        )
+
+    def dimension(self, name: str) -> str:
+        """The page of one tag dimension."""
+        dimension = self.shelf.catalog.vocabulary.dimensions[name]
+        return self._page(
+            "dimension.html",
+            addresses.dimension(name),
+            f"{dimension.name} (tags)",
+            dimension.definition,
+            dimension=dimension,
+            nodes=self.shelf.nodes(dimension),
+        )
+
+    def tags(self) -> str:
+        """The page with all tags."""
+        return self._page(
+            "tags.html",
+            addresses.TAGS,
+            "Tags",
+            "The six dimensions in which every paper is tagged, with all their values.",
+            dimensions=[(each, self.shelf.nodes(each)) for each in self.shelf.dimensions],
+        )
+
+    def methods(self) -> str:
+        """The page with all implementations."""
+        return self._page(
+            "methods.html",
+            addresses.METHODS,
+            "Methods that run here",
+            "Pruning methods implemented from their papers, each in one short file.",
+            methods=self._methods(),
+        )
+
+    def _methods(self) -> list[dict[str, Any]]:
+        found = []
+        for method in self.shelf.catalog.methods.values():
+            papers = self.shelf.catalog.papers_of.get(method.name, [])
+            lines = [line for line in method.code.splitlines() if line.strip()]
+            figures = [
+                {
+                    "label": f"{shelves.setting(result)}, {result.protocol.name}",
+                    "text": f"perplexity {number(result.quality.perplexity_before)} → "
+                    f"{number(result.quality.perplexity_after)}",
+                }
+                for group in self.shelf.measured(method.name)
+                for result in group.results[:2]
+            ]
+            name, _, rest = method.summary.partition(": ")
+            brief = rest if rest and len(name.split()) <= 3 else method.summary
+            found.append(
+                {
+                    "method": method,
+                    "papers": sorted(papers, key=lambda entry: (entry.year, entry.key)),
+                    "lines": len(lines),
+                    "figures": figures[:2],
+                    "command": run_command(method),
+                    "brief": brief[:1].upper() + brief[1:],
+                }
+            )
+        return found
+
+
+def run_command(method: MethodDoc) -> str:
+    """The command that runs a method on the default model."""
+    return shelves.command("prunedex", "run", method.name)
+
+
+def _commands(method: MethodDoc) -> list[dict[str, str]]:
+    return [
+        {
+            "label": "On the command line",
+            "text": run_command(method),
+            "language": "shell",
+        },
+    ]
+
+
+def _hyperparameters(method: MethodDoc) -> list[tuple[str, str | None, str]]:
+    """Name, default and text of what can be set; the docstring's order, then the signature's."""
+    defaults = {parameter.name: parameter.default for parameter in method.parameters}
+    said = [(item.name, defaults.get(item.name), item.text) for item in method.hyperparameters]
+    named = {name for name, _, _ in said}
+    return said + [(name, default, "") for name, default in defaults.items() if name not in named]
+
+
+def _adds_name(entry: Entry) -> bool:
+    """Whether the method's name is not already the start of the title."""
+    return bool(entry.name) and not entry.title.casefold().startswith(str(entry.name).casefold())
+
+
+def _with_notes(entry: Entry, dimensions: list[Any]) -> list[Any]:
+    """Dimensions that have a tag or a note; a survey may have neither in any."""
+    notes = entry.tags.notes if entry.tags else {}
+    shown = [(dimension, tags) for dimension, tags in dimensions if tags or dimension.id in notes]
+    return dimensions if shown else []
+
+
+def _actions(entry: Entry) -> list[Action]:
+    links = entry.links
+    found: list[Action] = []
+    read = shelves.address(entry)
+    if read:
+        found.append(Action("Paper", read))
+    if links.code:
+        found.append(Action("Official code", links.code.url, "code", links.code.repository or ""))
+    for text, url in [
+        ("Proceedings", links.proceedings),
+        ("Reviews", links.reviews),
+        ("Website", links.website),
+        ("Blog", links.blog),
+        ("Models", links.models),
+        ("Summary", links.summary),
+        ("Discussion", links.discussion),
+    ]:
+        if url and url != read:
+            found.append(Action(text, url))
+    return found
+
+
+def _identifiers(entry: Entry) -> list[tuple[str, str, str | None]]:
+    """Name, text and address of each identifier."""
+    ids = entry.ids
+    found: list[tuple[str, str, str | None]] = []
+    if ids.arxiv:
+        kind = f" [{ids.arxiv_class}]" if ids.arxiv_class else ""
+        found.append(("arXiv", ids.arxiv + kind, f"https://arxiv.org/abs/{ids.arxiv}"))
+    if ids.doi:
+        found.append(("DOI", ids.doi, f"https://doi.org/{quote(ids.doi, safe='/:;().-_')}"))
+    if ids.openreview:
+        found.append(
+            ("OpenReview", ids.openreview, f"https://openreview.net/forum?id={ids.openreview}")
+        )
+    if ids.acl:
+        found.append(("ACL Anthology", ids.acl, f"https://aclanthology.org/{ids.acl}/"))
+    if ids.pmlr:
+        found.append(("PMLR", ids.pmlr, f"https://proceedings.mlr.press/{ids.pmlr}.html"))
+    return found

@@ -1,0 +1,282 @@
+"""The catalog as the pages need it: in reading order, with tags, counts and figures looked up."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+
+from catalog.bibtex import to_bibtex
+from catalog.methods import MethodDoc
+from catalog.results import Observation, Protocol, Result, comparable
+from catalog.schema import DIMENSIONS, Dimension, Edge, Entry, Value
+from catalog.site import addresses
+from catalog.store import Catalog
+
+# Dimensions whose values say nothing without their dimension: "Without", "Frozen".
+_NEEDS_CONTEXT = ("retraining", "weight_update")
+
+RELATIONS = {
+    "extends": ("Extends", "Extended by"),
+    "simplifies": ("Simplifies", "Simplified by"),
+    "allocates-for": ("Allocates budgets for", "Gets its budgets from"),
+    "refines": ("Refines", "Refined by"),
+    "combines": ("Combines", "Combined in"),
+    "implements": ("Implements", "Implemented by"),
+    "analyses": ("Analyses", "Analysed by"),
+    "compares": ("Compares", "Compared in"),
+}
+"""Each relation in words, read from this paper and read from the other one."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag on a paper: `seen` is what a run showed, `not_run` why none did."""
+
+    dimension: Dimension
+    value: Value
+    seen: Observation | None = None
+    not_run: str | None = None
+
+    @property
+    def page(self) -> str:
+        """The page of the value."""
+        return addresses.value(self.dimension.id, self.value.id)
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether the value's name is unclear without the dimension's."""
+        return self.dimension.id in _NEEDS_CONTEXT or self.value.id == "other"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value in the hierarchy of its dimension, with the number of papers that have it."""
+
+    dimension: Dimension
+    value: Value
+    depth: int
+    count: int
+
+    @property
+    def page(self) -> str:
+        """The page of the value."""
+        return addresses.value(self.dimension.id, self.value.id)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Runs whose figures may be compared: one protocol, one row a run."""
+
+    protocol: Protocol
+    results: list[Result]
+
+
+@dataclass(frozen=True)
+class Related:
+    """An edge to another paper; `entry` is None where that paper has no entry."""
+
+    key: str
+    entry: Entry | None
+    edge: Edge
+    words: str
+
+
+class Shelf:
+    """One catalog, prepared for writing pages."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """All entries, newest first, then by what people call them."""
+        return sorted(
+            self.catalog.entries.values(),
+            key=lambda entry: (-entry.year, called(entry).casefold(), entry.key),
+        )
+
+    @cached_property
+    def dimensions(self) -> list[Dimension]:
+        """The tag dimensions in their fixed order."""
+        return [*self.catalog.vocabulary.dimensions.values()]
+
+    @cached_property
+    def _papers(self) -> dict[tuple[str, str], list[Entry]]:
+        found: dict[tuple[str, str], list[Entry]] = {}
+        for entry in self.entries:
+            if entry.tags is None:
+                continue
+            for name in DIMENSIONS:
+                reached: set[str] = set()
+                for identifier in entry.tags.of(name):
+                    reached.add(identifier)
+                    reached.update(self.catalog.vocabulary.ancestors(name, identifier))
+                for identifier in reached:
+                    found.setdefault((name, identifier), []).append(entry)
+        return found
+
+    def papers_with(self, dimension: str, value: str) -> list[Entry]:
+        """The papers that have a tag or one below it, newest first."""
+        return self._papers.get((dimension, value), [])
+
+    def nodes(self, dimension: Dimension) -> list[Node]:
+        """All values of a dimension, each parent before its children."""
+        vocabulary = self.catalog.vocabulary
+        found: list[Node] = []
+        seen: set[str] = set()
+
+        def visit(identifier: str, depth: int) -> None:
+            if identifier in seen:
+                return
+            seen.add(identifier)
+            value = vocabulary.value(dimension.id, identifier)
+            count = len(self.papers_with(dimension.id, identifier))
+            found.append(Node(dimension, value, depth, count))
+            for child in vocabulary.children(dimension.id, identifier):
+                visit(child, depth + 1)
+
+        for root in vocabulary.roots(dimension.id):
+            visit(root, 0)
+        # Values whose parents form a circle have no root; a page must exist all the same.
+        for identifier in vocabulary.ids(dimension.id):
+            visit(identifier, 0)
+        return found
+
+    def tags(self, entry: Entry, dimension: str) -> list[Tag]:
+        """A paper's tags in one dimension, with what was seen of them."""
+        vocabulary = self.catalog.vocabulary
+        if entry.tags is None or dimension not in vocabulary.dimensions:
+            return []
+        method = self.method(entry)
+        verification = self.catalog.verified.get(method.name) if method else None
+        seen = verification.tags.get(dimension, {}) if verification else {}
+        reasons = {
+            item.value: item.text
+            for item in (method.not_run if method else [])
+            if item.dimension == dimension
+        }
+        return [
+            Tag(
+                vocabulary.dimensions[dimension],
+                vocabulary.value(dimension, identifier),
+                seen.get(identifier),
+                reasons.get(identifier),
+            )
+            for identifier in entry.tags.of(dimension)
+            if vocabulary.has(dimension, identifier)
+        ]
+
+    def all_tags(self, entry: Entry) -> list[Tag]:
+        """A paper's tags in all dimensions."""
+        return [tag for name in DIMENSIONS for tag in self.tags(entry, name)]
+
+    def method(self, entry: Entry) -> MethodDoc | None:
+        """The implementation that the entry names, if it exists."""
+        if entry.implementation is None:
+            return None
+        return self.catalog.methods.get(entry.implementation)
+
+    def measured(self, method: str) -> list[Measured]:
+        """A method's results, parted wherever two protocols must not be compared."""
+        groups: list[Measured] = []
+        for result in self.catalog.results:
+            if result.method != method:
+                continue
+            for group in groups:
+                if not comparable(group.protocol, result.protocol):
+                    group.results.append(result)
+                    break
+            else:
+                groups.append(Measured(result.protocol, [result]))
+        for group in groups:
+            group.results.sort(key=lambda result: (result.budget.unit, result.budget.asked))
+        return groups
+
+    def builds_on(self, entry: Entry) -> list[Related]:
+        """What a paper builds on."""
+        return [
+            Related(edge.key, self.catalog.entries.get(edge.key), edge, RELATIONS[edge.relation][0])
+            for edge in entry.builds_on
+        ]
+
+    def built_on_by(self, entry: Entry) -> list[Related]:
+        """What builds on a paper, newest first."""
+        found = [
+            Related(other.key, other, edge, RELATIONS[edge.relation][1])
+            for other, edge in self.catalog.built_on_by(entry.key)
+        ]
+        return sorted(found, key=lambda each: (-each.entry.year if each.entry else 0, each.key))
+
+    @cached_property
+    def _bibtex(self) -> dict[str, str]:
+        return {entry.key: to_bibtex([entry]).strip() for entry in self.entries}
+
+    def bibtex(self, entry: Entry) -> str:
+        """A paper's BibTeX."""
+        return self._bibtex[entry.key]
+
+
+def called(entry: Entry) -> str:
+    """What people call a paper: its method's name, or else its title."""
+    return entry.name or entry.title
+
+
+def series(entry: Entry) -> str:
+    """The venue without its year, to group by: `ICLR 2024` gives `ICLR`."""
+    without = re.sub(r"\b(19|20)\d\d\b", " ", entry.venue.short)
+    return " ".join(without.split()) or entry.venue.short
+
+
+def authors_in_short(entry: Entry, limit: int = 4) -> str:
+    """The authors for a list: all of them, or the first ones and how many more."""
+    names = [display_name(author) for author in entry.authors]
+    if len(names) <= limit + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+
+
+def display_name(author: str) -> str:
+    """`Family, Given` as `Given Family`; other names as they are."""
+    family, comma, given = author.partition(",")
+    return f"{given.strip()} {family.strip()}" if comma and given.strip() else author
+
+
+def address(entry: Entry) -> str | None:
+    """Where to read the paper."""
+    if entry.links.paper:
+        return entry.links.paper
+    if entry.ids.doi:
+        return f"https://doi.org/{entry.ids.doi}"
+    if entry.ids.arxiv:
+        return f"https://arxiv.org/abs/{entry.ids.arxiv}"
+    return entry.links.proceedings
+
+
+def option_text(value: object) -> str:
+    """An option's value as people write it: a pattern as `2:4`, nothing as `none`."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ":".join(str(part) for part in value)
+    if isinstance(value, dict):
+        return ":".join(str(part) for part in value.values())
+    return str(value)
+
+
+def setting(result: Result) -> str:
+    """The options of a run that were set, as one phrase."""
+    parts = [
+        f"{name.replace('_', ' ')} {option_text(value)}"
+        for name, value in result.options.items()
+        if value is not None
+    ]
+    return ", ".join(parts) or "defaults"
+
+
+def command(*words: str) -> str:
+    """A command line that a shell reads as these words."""
+    return shlex.join(words)

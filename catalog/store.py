@@ -1,0 +1,258 @@
+"""The whole catalog in memory: entries, vocabulary, methods, results and problems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from catalog.errors import Problem, UsageError, closest, details, did_you_mean, listed, shown
+from catalog.methods import MethodDoc, method_files, read_method
+from catalog.reader import Located, read_yaml, relative_name
+from catalog.results import (
+    Result,
+    Verification,
+    read_result,
+    read_verification,
+    result_files,
+    verification_files,
+)
+from catalog.root import find_root
+from catalog.schema import DIMENSIONS, Dimension, Edge, Entry
+from catalog.terms import Vocabulary
+from catalog.validation import HELP, validate
+
+PAPERS = Path("papers")
+"""Where the entries are, below the root."""
+
+VOCABULARY = Path("catalog") / "vocabulary"
+"""Where the vocabulary is, below the root."""
+
+_FILE_HELP = {
+    "file-name": "Name the file as its key, with the ending .yaml, right below its folder.",
+    "no-vocabulary": "Restore the file; every dimension needs one.",
+}
+
+
+@dataclass
+class Catalog:
+    """Everything that the files below `root` say.
+
+    `entries` holds the entries that could be read, sorted by key; `unread` the keys of the
+    others, so that a reference to one of them is not reported on top.
+    """
+
+    root: Path
+    vocabulary: Vocabulary
+    entries: dict[str, Entry]
+    methods: dict[str, MethodDoc]
+    results: list[Result]
+    verified: dict[str, Verification]
+    located: dict[str, Located] = field(repr=False)
+    unread: set[str] = field(default_factory=set)
+    reading_problems: list[Problem] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, root: Path | None = None) -> Catalog:
+        """Read the catalog at `root`, or where `catalog.root.find_root` finds it.
+
+        Whatever the files hold, this returns; what is wrong with them is in `problems`.
+        Raises PrunedexError only where there is no catalog.
+        """
+        return _Loader(find_root(root)).load()
+
+    @cached_property
+    def problems(self) -> list[Problem]:
+        """All that is wrong, found while reading and by every check, sorted by place."""
+        from catalog.checks import run_checks
+
+        return sorted({*self.reading_problems, *run_checks(self)})
+
+    @cached_property
+    def _reverse_edges(self) -> dict[str, list[tuple[Entry, Edge]]]:
+        found: dict[str, list[tuple[Entry, Edge]]] = {}
+        for entry in self.entries.values():
+            for edge in entry.builds_on:
+                found.setdefault(edge.key, []).append((entry, edge))
+        return found
+
+    def built_on_by(self, key: str) -> list[tuple[Entry, Edge]]:
+        """The entries that build on this one, with the edge by which they do."""
+        return list(self._reverse_edges.get(key, ()))
+
+    @cached_property
+    def papers_of(self) -> dict[str, list[Entry]]:
+        """The entries that each implementation names, by the method's name."""
+        found: dict[str, list[Entry]] = {}
+        for entry in self.entries.values():
+            if entry.implementation is not None:
+                found.setdefault(entry.implementation, []).append(entry)
+        return found
+
+    def results_of(self, method: str) -> list[Result]:
+        """The measured results of a method, in the order of their files."""
+        return [result for result in self.results if result.method == method]
+
+    def path_of(self, key: str) -> str:
+        """The entry's file below the root."""
+        return (PAPERS / f"{key}.yaml").as_posix()
+
+    def find(self, text: str) -> Entry:
+        """The entry that a person means: by key, arXiv id, DOI, or a name that only one has.
+
+        Raises UsageError with the closest key where there is none, or with all keys where a
+        name stands for several.
+        """
+        wanted = text.strip()
+        if wanted in self.entries:
+            return self.entries[wanted]
+        folded = wanted.casefold()
+        named = [
+            entry
+            for entry in self.entries.values()
+            if folded
+            in ((entry.name or "").casefold(), entry.key, (entry.ids.doi or "").casefold())
+            or wanted == entry.ids.arxiv
+        ]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            keys = listed(entry.key for entry in named)
+            raise UsageError(f"{shown(wanted)} names several papers", f"use a key: {keys}")
+        if folded in self.unread:
+            raise UsageError(
+                f"papers/{folded}.yaml cannot be read", "run `prunedex check` to see why"
+            )
+        names = {entry.name: entry.key for entry in self.entries.values() if entry.name}
+        near = closest(wanted, names)
+        hint = f"did you mean '{names[near]}' ({near})?" if near else ""
+        hint = did_you_mean(wanted, self.entries) or hint
+        raise UsageError(
+            f"there is no entry {shown(wanted)}{details(hint)}",
+            "run `prunedex list` to see all keys, or `prunedex list --text WORD` to search",
+        )
+
+
+def load_vocabulary(root: Path) -> Vocabulary:
+    """The vocabulary alone, as far as it can be read."""
+    return Vocabulary(_Loader(root).dimensions())
+
+
+class _Loader:
+    """Reads one catalog; a class only to collect problems while the parts are read."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.problems: list[Problem] = []
+        self.located: dict[str, Located] = {}
+        self.unread: set[str] = set()
+
+    def load(self) -> Catalog:
+        vocabulary = Vocabulary(self.dimensions())
+        entries = self._entries(vocabulary)
+        methods: dict[str, MethodDoc] = {}
+        for file in method_files(self.root):
+            document, problems = read_method(self.root, file)
+            self.problems += problems
+            if document is not None:
+                methods[document.name] = document
+        results: list[Result] = []
+        for file in result_files(self.root):
+            result, problems = read_result(self.root, file)
+            self.problems += problems
+            if result is not None:
+                results.append(result)
+        verified: dict[str, Verification] = {}
+        for file in verification_files(self.root):
+            verification, problems = read_verification(self.root, file)
+            self.problems += problems
+            if verification is not None:
+                verified[verification.method] = verification
+        return Catalog(
+            root=self.root,
+            vocabulary=vocabulary,
+            entries=entries,
+            methods=methods,
+            results=results,
+            verified=verified,
+            located=self.located,
+            unread=self.unread,
+            reading_problems=self.problems,
+        )
+
+    def _report(self, file: Path, code: str, message: str) -> None:
+        name = relative_name(self.root, file)
+        self.problems.append(Problem(name, 1, 1, code, message, help=_FILE_HELP[code]))
+
+    def _yaml_files(self, folder: Path) -> list[Path]:
+        """The YAML files right in a folder; what would be passed over silently is reported."""
+        found = []
+        for file in sorted((self.root / folder).rglob("*")):
+            if file.suffix.lower() not in (".yaml", ".yml") or file.name.startswith("."):
+                continue
+            if file.suffix != ".yaml":
+                self._report(file, "file-name", f"the file ends in {shown(file.suffix)}")
+            elif file.parent != self.root / folder:
+                self._report(file, "file-name", "the file is in a folder below")
+            else:
+                found.append(file)
+        return found
+
+    def dimensions(self) -> dict[str, Dimension]:
+        dimensions: dict[str, Dimension] = {}
+        present: set[str] = set()
+        for file in self._yaml_files(VOCABULARY):
+            name = file.stem
+            present.add(name)
+            if name not in DIMENSIONS:
+                hint = details(did_you_mean(name, DIMENSIONS), f"allowed: {listed(DIMENSIONS)}")
+                self._report(file, "file-name", f"{shown(name)} is no dimension{hint}")
+                continue
+            located, problems = read_yaml(self.root, file)
+            self.problems += problems
+            if located is None:
+                continue
+            self.located[located.path] = located
+            dimension, flaws = validate(Dimension, located)
+            self.problems += flaws
+            if dimension is None or problems:
+                continue
+            if dimension.id != name:
+                self._differs(located, "id", dimension.id, name)
+            else:
+                dimensions[name] = dimension
+        for name in DIMENSIONS:
+            if name not in present:
+                missing = self.root / VOCABULARY / f"{name}.yaml"
+                self._report(missing, "no-vocabulary", f"the dimension '{name}' has no file")
+        return dimensions
+
+    def _entries(self, vocabulary: Vocabulary) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        for file in self._yaml_files(PAPERS):
+            name = file.stem
+            located, problems = read_yaml(self.root, file)
+            self.problems += problems
+            self.unread.add(name)
+            if located is None:
+                continue
+            self.located[located.path] = located
+            entry, flaws = validate(Entry, located, vocabulary)
+            self.problems += flaws
+            if entry is None or problems:
+                continue
+            if entry.key != name:
+                self._differs(located, "key", entry.key, name)
+                continue
+            self.unread.discard(name)
+            entries[name] = entry
+        return dict(sorted(entries.items()))
+
+    def _differs(self, located: Located, field_name: str, value: str, name: str) -> None:
+        message = (
+            f"{field_name} is {shown(value)}, but the file is called {shown(name + '.yaml')} "
+            f"(rename one of the two)"
+        )
+        place = located.at(field_name)
+        help_text = HELP["bad-value"]
+        self.problems.append(Problem(located.path, *place, "file-name", message, help=help_text))
