@@ -189,7 +189,7 @@ def _plain_words(error: MarkedYAMLError) -> str:
     if "could not find expected ':'" in problem:
         return "a ':' after the field's name is missing here or in the line above"
     if "expected <block end>" in problem:
-        return "the indentation does not match the lines above"
+        return "the indentation does not match the lines above, or a quote above is not closed"
     if "quoted scalar" in context and "end of stream" in problem:
         return "a quote is opened but never closed"
     if "found character" in problem and "cannot start any token" in problem:
@@ -314,7 +314,10 @@ class _Builder:
     def _scalar(self, event: events.ScalarEvent, location: Location) -> object:
         value = str(event.value)
         self.located.spelling[location] = value
-        place = self.last
+        if not value and event.style is None:
+            # What is not there has no place; the parser gives that of whatever comes next.
+            self.located.values[location] = self.located.at_key(*location)
+        place = self.located.values[location]
         for character in value:
             if is_unsafe(character) and character != "\n":
                 message = f"the text holds the control character U+{ord(character):04X}"

@@ -120,10 +120,15 @@ def _problem(
     elif kind == "extra_forbidden":
         code, message = _unknown(model, location)
         place = located.at_key(*location)
+    elif error["loc"][-1:] == ("[key]",):
+        allowed = _allowed(error)
+        hint = details(did_you_mean(str(location[-1]), allowed), f"allowed: {listed(allowed)}")
+        where = spoken(location[:-1])
+        code, message = "unknown-field", f"unknown field {shown(location[-1])} in {where}{hint}"
+        place = located.at_key(*location)
     else:
         code, message = _unfit(located, vocabulary, error, location)
-        is_key = error["loc"][-1:] == ("[key]",)
-        place = located.at_key(*location) if is_key else located.at(*location)
+        place = located.at(*location)
     return Problem(located.path, *place, code, message, help=HELP[code])
 
 
@@ -158,8 +163,11 @@ def _unfit(
     name = spoken(location)
     plain = next((str(part) for part in reversed(location) if isinstance(part, str)), "")
     form = FORMS.get(plain, "")
-    if value is None and kind.endswith("_type"):
-        return "empty-value", f"{name} is empty{details(form)}"
+    if value is None and (kind.endswith("_type") or kind == "literal_error"):
+        known = f"allowed: {listed(_allowed(error))}" if kind == "literal_error" else ""
+        return "empty-value", f"{name} is empty{details(form, known)}"
+    if not location:
+        return "wrong-type", f"the file must hold fields such as 'key: value' ({found})"
     if kind == "string_type":
         if isinstance(value, list | dict):
             return "wrong-type", f"{name} must be one text ({found})"
@@ -173,7 +181,7 @@ def _unfit(
     if kind == "string_too_short":
         return "empty-value", f"{name} must not be empty{details(form)}"
     if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
+        allowed = _allowed(error)
         near = did_you_mean(str(value), allowed)
         code = "not-allowed"
         return code, f"{name} has no such value ({found}{_also(near)}; allowed: {listed(allowed)})"
@@ -184,6 +192,11 @@ def _unfit(
     message = error["msg"].removeprefix("Input ").rstrip(".")
     message = message[:1].lower() + message[1:]
     return "bad-value", f"{name}: {message} ({found})"
+
+
+def _allowed(error: ErrorDetails) -> list[str]:
+    """The values that a literal admits; pydantic states them only in words."""
+    return re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
 
 
 _WANTED = {

@@ -19,6 +19,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,10 +110,12 @@ def claimed(target: Path) -> Iterator[Path]:
             say(f"waiting for another process that is making {target.name} …")
             lock.acquire()
         try:
-            # The lock is ours, so whatever lies here was left by a process that was cut off.
-            staging = target.with_name(f".{target.name}.partial")
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir()
+            # The lock is ours, so whatever lies here was left by a process that was cut off. The
+            # name is new each time, for a child of that process may still write to the old one.
+            for left in target.parent.glob(f".{target.name}.partial-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            prefix = f".{target.name}.partial-"
+            staging = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
             try:
                 yield staging
             finally:

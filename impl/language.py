@@ -2,11 +2,13 @@
 
 A document opens with its topic and goes on in sentences. To predict it well a model needs
 
-- the topic, named once at the start: which words are frequent depends on it, by Zipf's law;
+- the topic, named once at the start: it decides which subjects and names are frequent (by Zipf's
+  law, as everywhere);
 - agreement: determiners, nouns, verbs and pronouns agree in class (a, o, u) and number, also
   across adjectives, prepositional phrases, relative clauses and from sentence to sentence;
-- selection: verbs go with the class of their subject and choose the class of their object;
-- memory: a name keeps coming back in its document, and is always `of` the same place.
+- knowledge: each noun and name has verbs that it likes, each verb its objects and adverbs;
+- memory: a pronoun is the last subject again, and likes the same verbs; a name keeps coming back
+  in its document, and is always `of` the same place.
 
 The grammar is a stack of goals. The next word alone tells which option of which goal was taken, so
 the words so far fix the state of the grammar, and with it the exact probability of every next
@@ -20,8 +22,8 @@ import hashlib
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import cache, lru_cache
 from itertools import accumulate, product
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,7 +39,7 @@ SPLITS = ("train", "calibration", "evaluation")  # part of the seed: splits shar
 # --- Words ------------------------------------------------------------------------------------
 
 
-@lru_cache
+@cache
 def _shuffled(words: tuple[str, ...], *context: str) -> tuple[str, ...]:
     """The words in an order that looks random but is fixed by the words and the context."""
 
@@ -55,12 +57,12 @@ CLASSES, NUMBERS = ("a", "o", "u"), ("", "n")  # a word's class is its vowel; a 
 FORMS = [(c, n) for c in CLASSES for n in NUMBERS]
 _syllables = product("bdfgklmnprstvz", "aeiou", "bdgklmprstv")
 _stem = iter(_shuffled(tuple(map("".join, _syllables))))
-NOUNS = {c: _invent(20, c) for c in CLASSES}
-ADJECTIVES = _invent(24, "e")
-INTRANSITIVE = _invent(16, "i")
-TRANSITIVE = _invent(20, "i")
-ADVERBS = _invent(14, "ely")
-NAMES = tuple(name.capitalize() for name in _invent(26, "is"))
+NOUNS = {c: _invent(30, c) for c in CLASSES}
+ADJECTIVES = _invent(32, "e")
+INTRANSITIVE = _invent(24, "i")
+TRANSITIVE = _invent(30, "i")
+ADVERBS = _invent(16, "ely")
+NAMES = tuple(name.capitalize() for name in _invent(32, "is"))
 PLACES = tuple(place.capitalize() for place in _invent(24, "or"))
 TOPICS = _invent(8, "ismo")
 PREPOSITIONS = ["apu", "beno", "cira", "delo", "ente", "fora"]
@@ -76,7 +78,7 @@ WORDS: tuple[str, ...] = (  # a word's index is its token
 
 # --- Grammar ----------------------------------------------------------------------------------
 
-Goal = tuple[str, ...]  # a kind, and what it agrees with: ("noun", "a", "n")
+Goal = tuple[str, ...]  # a kind, and what it depends on: ("noun", "a", "n", "object", verb)
 
 
 class Option(NamedTuple):
@@ -87,10 +89,7 @@ class Option(NamedTuple):
     then: tuple[Goal, ...] = ()
 
 
-Rest = Callable[[str, str], tuple[Goal, ...]]  # what follows a noun phrase of a class and number
-
-
-@lru_cache
+@cache
 def _zipf(words: tuple[str, ...], share: int, *context: str) -> list[tuple[str, int]]:
     """Splits `share` (in thousands) over the words by 1/rank; the context decides the ranks."""
     harmonic = sum(1 / rank for rank in range(1, len(words) + 1))
@@ -98,20 +97,35 @@ def _zipf(words: tuple[str, ...], share: int, *context: str) -> list[tuple[str, 
     return list(zip(_shuffled(words, *context), weights, strict=True))
 
 
-def _noun_phrases(chooser: str, share: int, modified: bool, rest: Rest) -> list[Option]:
+def _class(head: str) -> str:
+    """A noun shows its class in its last letter; a name has one that must be known."""
+    return _shuffled(CLASSES, head)[0] if head in NAMES else head[-1]
+
+
+def _after(role: str, head: str, n: str) -> tuple[Goal, ...]:
+    """What follows a subject of this head word and number; nothing follows other phrases."""
+    if role != "subject":
+        return ()
+    predicate = (("predicate", head, n, "object"), ("join", head, n))
+    return (*predicate, ("word", "."), ("close",), ("sentence", head, n))
+
+
+@cache
+def _phrases(role: str, chooser: str) -> list[Option]:
     """Noun phrases by their determiners; the chooser (topic, verb, preposition) prefers a class."""
-    options = []
-    for c, preference in zip(_shuffled(CLASSES, chooser), (4, 2, 1), strict=True):
-        for n, count in zip(NUMBERS, (2, 1), strict=True):
-            then: tuple[Goal, ...] = (("adjectives", c, "more"), ("noun", c, n))
-            then += ((("modifier", c, n),) if modified else ()) + rest(c, n)
-            for determiner, weight in zip(DETERMINERS[c, n], (3, 2), strict=True):
-                part = 1000 * share * preference * count * weight // (7 * 3 * 5)
-                options.append(Option(determiner, part, then))
-    return options
+    return [
+        Option(
+            determiner,
+            9000 * preference * count * weight // (7 * 3 * 5),
+            (("adjectives", c, "more"), ("noun", c, n, role, chooser)),
+        )
+        for c, preference in zip(_shuffled(CLASSES, chooser), (4, 2, 1), strict=True)
+        for n, count in zip(NUMBERS, (2, 1), strict=True)
+        for determiner, weight in zip(DETERMINERS[c, n], (3, 2), strict=True)
+    ]
 
 
-def _named(topic: str, known: tuple[str, ...], share: int, rest: Rest) -> list[Option]:
+def _names(role: str, share: int, topic: str, known: tuple[str, ...]) -> list[Option]:
     """Names: mostly known ones, the last introduced first, else new ones as the topic has it."""
     share_new = share // 3 if known else share
     new = [(name, w) for name, w in _zipf(NAMES, share_new, topic) if name not in known]
@@ -122,7 +136,7 @@ def _named(topic: str, known: tuple[str, ...], share: int, rest: Rest) -> list[O
         for rank, name in enumerate(recent, 1)
     ]
     return [
-        Option(name, weight, (("of", name, *again), *rest(_shuffled(CLASSES, name)[0], "")))
+        Option(name, weight, (("of", name, *again), *_after(role, name, "")))
         for names, again in ((new, ()), (old, ("again",)))
         for name, weight in names
     ]
@@ -143,41 +157,42 @@ def _options(goal: Goal, topic: str, known: tuple[str, ...]) -> tuple[int, list[
         case ("close",):  # the document may end after a sentence
             return 7, [Option(START, 1, (("topic",),))]
         case ("sentence", *last):
-
-            def clause(c: str, n: str) -> tuple[Goal, ...]:
-                stop = (("word", "."), ("close",), ("sentence", c, n))
-                return (("predicate", c, n, "object"), ("join", c, n), *stop)
-
-            options = _noun_phrases(topic, 9, True, clause) + _named(topic, known, 7, clause)
-            if last:  # a pronoun stands for the subject of the last sentence
-                options.append(Option(PRONOUNS[last[0], last[1]], 3000, clause(last[0], last[1])))
+            options = _phrases("subject", topic) + _names("subject", 7, topic, known)
+            if last:  # a pronoun stands for the subject of the sentence before
+                head, n = last
+                pronoun = PRONOUNS[_class(head), n]
+                options.append(Option(pronoun, 3000, _after("subject", head, n)))
             return 0, options
-        case ("predicate", c, n, target):
-            alone = _zipf(INTRANSITIVE, 4, topic, c)
-            taking = _zipf(TRANSITIVE, 6, topic, c)
-            return 0, [
-                *(Option(verb + n, w, (("adverb", verb),)) for verb, w in alone),
-                *(Option(verb + n, w, ((target, verb), ("adverb", verb))) for verb, w in taking),
-            ]
         case ("object", verb):
-            nothing: Rest = lambda c, n: ()  # noqa: E731
-            phrases = _noun_phrases(verb, 9, True, nothing)
-            return 0, phrases + _named(topic, known, 3, nothing)
-        case ("thing", chooser):  # an object without modifier, so that phrases do not nest for ever
-            return 0, _noun_phrases(chooser, 9, False, lambda c, n: ())
+            return 0, _phrases("object", verb) + _names("object", 3, topic, known)
+        case ("thing", chooser):  # takes no modifier, so that phrases do not nest for ever
+            return 0, _phrases("thing", chooser)
         case ("adjectives", c, *more):
             then = (("adjectives", c),) if more else ()
             words = _zipf(ADJECTIVES, 3 if more else 1, topic, c)
             return 5000, [Option(word, w, then) for word, w in words]
-        case ("noun", c, n):
-            return 0, [Option(word + n, w) for word, w in _zipf(NOUNS[c], 10, topic)]
-        case ("modifier", c, n):
-            who = Option("who", 2000, (("predicate", c, n, "thing"), ("word", ",")))
+        case ("noun", c, n, role, chooser):
+            return 0, [
+                Option(
+                    noun + n,
+                    w,
+                    (() if role == "thing" else (("modifier", noun, n),)) + _after(role, noun, n),
+                )
+                for noun, w in _zipf(NOUNS[c], 10, chooser)
+            ]
+        case ("modifier", head, n):
+            who = Option("who", 2000, (("predicate", head, n, "thing"), ("word", ",")))
             return 8000, [who, *(Option(word, 500, (("thing", word),)) for word in PREPOSITIONS)]
+        case ("predicate", head, n, target):
+            alone, taking = _zipf(INTRANSITIVE, 4, head), _zipf(TRANSITIVE, 6, head)
+            return 0, [
+                *(Option(verb + n, w, (("adverb", verb),)) for verb, w in alone),
+                *(Option(verb + n, w, ((target, verb), ("adverb", verb))) for verb, w in taking),
+            ]
         case ("adverb", verb):
             return 5000, [Option(word, w) for word, w in _zipf(ADVERBS, 2, verb)]
-        case ("join", c, n):
-            return 6000, [Option("and", 1000, (("predicate", c, n, "object"),))]
+        case ("join", head, n):
+            return 6000, [Option("and", 1000, (("predicate", head, n, "object"),))]
         case ("of", name, *again):
             return (1000 if again else 0), [Option("of", 1000, (("place", name),))]
         case ("place", _):  # of a new name; where a known one is from is in the document's memory

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers import PreTrainedModel
 
 from impl.calibration import Calibration, check_length, load_calibration
 from impl.evaluate import perplexity
@@ -31,11 +32,16 @@ Stage = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
 
 STANDARD = "smollm2-lee-1"
 EVALUATION_SAMPLES = 16
+LENGTH = 512
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to run. `calibration` None means the text that goes with the model."""
+    """What to run.
+
+    `calibration` None means the text that goes with the model, `length` None
+    512 tokens or the model's context, if that is shorter.
+    """
 
     method: str
     model: str
@@ -43,7 +49,7 @@ class Request:
     pattern: str | None = None
     calibration: str | None = None
     samples: int = 32
-    length: int = 512
+    length: int | None = None
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
@@ -70,14 +76,14 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
         check_target(request.save, request.overwrite)
     with stage("Loading the model"):
         model, tokenizer, info = load(request.model, request.device, request.dtype)
-        check_length(model.config, request.length)
+        length = _length(model, request.length)
     source = request.calibration or text_of(request.model)
     with stage("Reading the text"):
         evaluation = load_calibration(
-            source, tokenizer, EVALUATION_SAMPLES, request.length, request.seed, "evaluation"
+            source, tokenizer, EVALUATION_SAMPLES, length, request.seed, "evaluation"
         )
         calibration = (
-            load_calibration(source, tokenizer, request.samples, request.length, request.seed)
+            load_calibration(source, tokenizer, request.samples, length, request.seed)
             if chosen.needs == "calibration"
             else None
         )
@@ -125,7 +131,7 @@ def evaluate(
     name: str,
     source: str | None,
     samples: int,
-    length: int,
+    length: int | None,
     seed: int,
     device: str,
     dtype: str,
@@ -134,7 +140,7 @@ def evaluate(
     """Perplexity of a model as it is, with its protocol and its share of zero weights."""
     with stage("Loading the model"):
         model, tokenizer, info = load(name, device, dtype)
-        check_length(model.config, length)
+        length = _length(model, length)
     with stage("Reading the text"):
         text = load_calibration(
             source or text_of(name), tokenizer, samples, length, seed, "evaluation"
@@ -192,6 +198,14 @@ def protocol(
         "evaluation": text(evaluation),
         "seed": seed,
     }
+
+
+def _length(model: PreTrainedModel, length: int | None) -> int:
+    """The window length to use, checked against the model's context."""
+    context: int | None = getattr(model.config, "max_position_embeddings", None)
+    chosen = length or (min(LENGTH, context) if context else LENGTH)
+    check_length(model.config, chosen)
+    return chosen
 
 
 def environment(device: torch.device) -> dict[str, str | None]:

@@ -26,15 +26,15 @@ from impl import language
 CONTEXT = 512
 # Most steps see short windows, where most of the grammar shows; the last see the whole context.
 STAGES = ((0.85, 16, 128), (1.0, 4, CONTEXT))  # (until this part of the steps, windows, length)
-LEARNING_RATE, WARMUP, WEIGHT_DECAY = 4e-3, 0.05, 0.1
+LEARNING_RATE, WARMUP, WEIGHT_DECAY = 5e-3, 0.05, 0.01
 
 
 def build(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """A llama with grouped-query attention whose widths are multiples of 8 (for 2:4 and 4:8)."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=256,
+        hidden_size=96,
+        intermediate_size=192,
         num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from bibtexparser.entrypoint import parse_string
 
-from catalog.bibtex import bibtex_fields, to_bibtex
+from catalog.bibtex import author, bibtex_fields, title, to_bibtex
 from catalog.checks.base import Check
 from catalog.errors import Problem, listed, shown
 from catalog.schema import Code, Entry
@@ -16,11 +16,15 @@ from catalog.schema import Code, Entry
 
 class UnparsableBibtex(Check):
     code = "bibtex"
-    help = "A name or title has a form that BibTeX cannot keep; write it more plainly."
+    help = "BibTeX cannot keep a name or title of this form; write it more plainly."
 
     def run(self) -> Iterator[Problem]:
         for entry in self.catalog.entries.values():
             kind, fields = bibtex_fields(entry)
+            # Invisible characters are left out, and with them a field that has nothing else.
+            if not title(entry) or not all(map(author, entry.authors)):
+                yield self.in_entry(entry, "the citation would lack its title or an author", "title")
+                continue
             library = parse_string(to_bibtex([entry]))
             found = library.entries[0] if library.entries else None
             if library.failed_blocks or len(library.blocks) != 1 or found is None:

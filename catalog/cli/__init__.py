@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from catalog.cli import catalog, site
+from catalog.cli import catalog, run, site
 from catalog.cli.common import fail, write
 from catalog.errors import PrunedexError, visible
 
@@ -46,12 +46,7 @@ def _start(
 
 
 catalog.register(app)
-try:  # TEMPORARY
-    from catalog.cli import run
-
-    run.register(app)
-except ImportError:
-    pass
+run.register(app)
 site.register(app)
 
 

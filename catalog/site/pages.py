@@ -20,20 +20,20 @@ from catalog.site.shelf import Node, Shelf
 
 @dataclass(frozen=True)
 class Repository:
-    """Where the project's files can be seen and edited; both None while that is not known."""
+    """Where the project's files can be seen and edited; `url` is None while that is not known."""
 
     url: str | None = None
-    edit: str | None = None
+    edit: str = "edit/main/"
 
     def edit_url(self, path: str) -> str | None:
         """Where a person changes a file of the repository."""
-        if self.url is None or self.edit is None:
+        if self.url is None:
             return None
         return f"{self.url.rstrip('/')}/{self.edit.strip('/')}/{quote(path)}"
 
     def view_url(self, path: str) -> str | None:
         """Where a person reads a file of the repository."""
-        if self.url is None or self.edit is None:
+        if self.url is None:
             return None
         shown = re.sub(r"^edit\b", "blob", self.edit.strip("/"))
         return f"{self.url.rstrip('/')}/{shown}/{quote(path)}"

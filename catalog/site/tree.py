@@ -40,7 +40,10 @@ def sources(root: Path) -> Path:
 
 
 def repository(settings: Path) -> Repository:
-    """`repo_url` and `edit_uri` of the settings. Raises PrunedexError if they cannot be read."""
+    """`repo_url` and `edit_uri` of the settings, the latter as on GitHub if unset.
+
+    Raises PrunedexError if they cannot be read.
+    """
     try:
         read = YAML(typ="safe", pure=True).load(settings.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, YAMLError) as error:
@@ -49,7 +52,7 @@ def repository(settings: Path) -> Repository:
     if not isinstance(read, dict):
         raise PrunedexError(f"{settings} holds no settings")
     url, edit = read.get("repo_url"), read.get("edit_uri")
-    return Repository(str(url) if url else None, str(edit) if edit else None)
+    return Repository(str(url) if url else None, str(edit or 'edit/main/'))
 
 
 def write_tree(catalog: Catalog, tree: Path) -> list[str]:

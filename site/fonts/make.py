@@ -1,10 +1,10 @@
-"""Make the three web fonts of the site from their PyPI packages.
+"""Make the web fonts of the site from PyPI packages.
 
 Run it in a throw-away environment, only when a font or the set of characters changes:
 
     python -m venv venv
     venv/bin/pip install fonttools==4.68.* brotli \\
-        fontpkg-newsreader==1.3 fontpkg-inter==4.1.post1 fontpkg-jetbrains-mono==2.211
+        fontpkg-newsreader==1.3 fontpkg-inter==4.1.post1 fontpkg-jetbrains-mono==2.211 ziamath==0.13
     venv/bin/python site/fonts/make.py
 
 Each font is cut down to the characters below and to the weights that the
@@ -41,6 +41,26 @@ CHARACTERS = [
     *range(0x2200, 0x2300),
 ]
 
+# Formulas: letters of every mathematical style, and what stands between them. Subscripts and
+# stretched brackets take a font with a MATH table, which not every system has.
+MATHS = [
+    *range(0x20, 0x7F),
+    *range(0xA0, 0x100),
+    *range(0x300, 0x340),
+    *range(0x370, 0x400),
+    *range(0x2010, 0x2070),
+    *range(0x2100, 0x2150),
+    *range(0x2190, 0x2300),
+    *range(0x2308, 0x230C),
+    *range(0x23B0, 0x23E2),
+    *range(0x27E6, 0x27F0),
+    *range(0x27F5, 0x2800),
+    *range(0x2A00, 0x2A10),
+    *range(0x2A7D, 0x2A7F),
+    *range(0x2AAF, 0x2AB1),
+    *range(0x1D400, 0x1D800),
+]
+
 FONTS = [
     ("newsreader", "Newsreader[opsz,wght].ttf", "newsreader", {"opsz": (14, 40), "wght": (400, 650)}),
     ("newsreader", "Newsreader-Italic[opsz,wght].ttf", "newsreader-italic", {"opsz": 18, "wght": 400}),
@@ -70,6 +90,24 @@ def make(package: str, source: str, name: str, axes: dict[str, object]) -> None:
     shutil.copyfile(folder / "LICENSE", HERE / f"{package.replace('_', '-')}.LICENSE.txt")
 
 
+def make_maths() -> None:
+    """Write `stix-two-math.woff2` and its licence, whose text is the same as the others'."""
+    folder = Path(importlib.import_module("ziamath").__file__ or "").parent
+    font = ttLib.TTFont(folder / "fonts" / "STIXTwoMath-Regular.ttf")
+    options = subset.Options()
+    options.layout_features = ["kern", "mark", "mkmk", "ccmp", "ssty", "dtls", "flac"]
+    options.flavor = "woff2"
+    cut = subset.Subsetter(options)
+    cut.populate(unicodes=MATHS)
+    cut.subset(font)
+    font.flavor = "woff2"
+    font.save(HERE / "stix-two-math.woff2")
+    notice = font["name"].getDebugName(0)
+    common = (HERE / "newsreader.LICENSE.txt").read_text(encoding="utf-8").split("\n", 1)[1]
+    (HERE / "stix-two-math.LICENSE.txt").write_text(f"{notice}\n{common}", encoding="utf-8")
+
+
 if __name__ == "__main__":
     for arguments in FONTS:
         make(*arguments)
+    make_maths()

@@ -9,7 +9,10 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
+
+import pytest
 
 
 @dataclass
@@ -19,9 +22,12 @@ class Repository:
     files: dict[str, bytes]
     gated: bool = False
     broken: bool = False  # answers 500
+    pinned: str = ""  # its commit, where the client asks for a certain one
 
     @property
     def commit(self) -> str:
+        if self.pinned:
+            return self.pinned
         digest = hashlib.sha1(usedforsecurity=False)
         for path in sorted(self.files):
             digest.update(path.encode() + b"\0" + self.files[path])
@@ -150,3 +156,20 @@ def serve() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def connected(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
+    """A running hub that the hub client of this process talks to, with a cache of its own."""
+    with serve() as hub:
+        point_client_at(monkeypatch, hub.url, cache)
+        yield hub
+
+
+def point_client_at(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path) -> None:
+    from huggingface_hub import constants
+
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))

@@ -1,0 +1,75 @@
+// @ts-check
+/** What every page does: buttons that copy, and menus that close. */
+
+/**
+ * Put text on the clipboard; false if the browser refuses.
+ * @param {string} text
+ */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Without a secure connection there is no clipboard: select the text in a field instead.
+    const field = document.createElement("textarea");
+    field.value = text;
+    field.style.cssText = "position:fixed;opacity:0";
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  }
+}
+
+/**
+ * Say briefly in the button itself, and to screen readers, what happened.
+ * @param {HTMLElement} button
+ * @param {string} words
+ */
+export function answer(button, words) {
+  const label = button.querySelector("span") ?? button;
+  const before = label.dataset.before ?? label.textContent ?? "";
+  label.dataset.before = before;
+  label.textContent = words;
+  announce(words);
+  setTimeout(() => (label.textContent = before), 1800);
+}
+
+/** @param {string} words */
+function announce(words) {
+  let region = document.querySelector("#announcements");
+  if (!region) {
+    region = document.createElement("p");
+    region.id = "announcements";
+    region.className = "sr";
+    region.setAttribute("role", "status");
+    document.body.append(region);
+  }
+  region.textContent = words;
+}
+
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  if (!(button instanceof HTMLElement)) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    // A copy button belongs to the code beside it, or to the part of the page that it names.
+    const place = button.dataset.copy ? document.getElementById(button.dataset.copy) : button.parentElement;
+    const text = place?.querySelector("pre")?.textContent ?? "";
+    answer(button, (await copy(text)) ? "Copied" : "Press Ctrl+C");
+  });
+}
+
+// Esc closes an open menu, and so does a click beside it.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    menu.removeAttribute("open");
+    menu.querySelector("summary")?.focus();
+  }
+});
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (event.target instanceof Node && !menu.contains(event.target)) menu.removeAttribute("open");
+  }
+});
