@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,9 @@ def parse_method(path: str, text: str) -> tuple[MethodDoc | None, list[Problem]]
         problems.append(Problem(path, max(line, 1), 1, code, message, help=_HELP[code]))
 
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as of an invalid escape in a docstring
+            tree = ast.parse(text)
         function = _decorated(tree)
         if function is None:
             candidates = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
@@ -268,7 +271,7 @@ def _sections(
     summary, _, description = head.partition("\n\n")
     sections: dict[str, list[_Item]] = {}
     by_folded = {heading.casefold(): field for heading, field in SECTIONS.items()}
-    for number, end in zip(headings, [*headings[1:], len(lines)], strict=True):
+    for number, end in zip(headings, [*headings, len(lines)][1:], strict=True):
         title = lines[number].strip()
         if title.casefold() not in by_folded:
             near = closest(title, SECTIONS)

@@ -78,7 +78,9 @@ def _per_head(config: Any, out: int) -> Rows:
 
 def _falcon(config: Any, out: int) -> Rows:
     if config.new_decoder_architecture:
-        return _per_group(out, config.num_kv_heads, config.num_attention_heads // config.num_kv_heads)
+        return _per_group(
+            out, config.num_kv_heads, config.num_attention_heads // config.num_kv_heads
+        )
     if config.multi_query:
         return _per_group(out, 1, config.num_attention_heads)
     return _per_head(config, out)
@@ -105,9 +107,7 @@ describe(
     )
 )
 describe(Family("opt", "model.decoder.layers", mlp=("fc1", "fc2")))
-describe(
-    Family("gpt2", "transformer.h", attention=("attn",), fused={"attn.c_attn": _thirds})
-)
+describe(Family("gpt2", "transformer.h", attention=("attn",), fused={"attn.c_attn": _thirds}))
 describe(
     Family(
         "gpt_neox",

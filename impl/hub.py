@@ -45,13 +45,16 @@ class Dataset:
 
         Raises PrunedexError where that fails; `what` is what needed it.
         """
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
+        place: dict[str, Any] = {"repo_type": "dataset", "revision": self.commit}
+        cached = try_to_load_from_cache(self.repository, path, **place)
+        if isinstance(cached, str):
+            return Path(cached)
         with failures(f"{what} ({self.repository})"), quiet():
-            found = hf_hub_download(
-                self.repository, path, repo_type="dataset", revision=self.commit
-            )
-        return Path(found)
+            # Asked first because it fails at once without network; a download tries for long.
+            HfApi().dataset_info(self.repository, revision=self.commit)
+            return Path(hf_hub_download(self.repository, path, **place))
 
 
 @contextlib.contextmanager

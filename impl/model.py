@@ -100,7 +100,9 @@ def views(model: nn.Module, index: int) -> list[View]:
         if isinstance(module, (nn.Linear, Conv1D)):
             stored = [("weight", path)]
         elif _is_experts(module):
-            stored = [(name, f"{path}.{name}") for name, p in module.named_parameters() if p.ndim == 3]
+            stored = [
+                (name, f"{path}.{name}") for name, p in module.named_parameters() if p.ndim == 3
+            ]
         else:
             continue
         for parameter, full in stored:

@@ -237,4 +237,3 @@ def _commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if dirty else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-

@@ -60,7 +60,9 @@ def method(
 
 def method_names() -> list[str]:
     """The names of all methods, from the files in impl/methods/."""
-    found = (module.name.replace("_", "-") for module in pkgutil.iter_modules(impl.methods.__path__))
+    found = (
+        module.name.replace("_", "-") for module in pkgutil.iter_modules(impl.methods.__path__)
+    )
     return sorted(found)
 
 
@@ -156,9 +158,9 @@ def prune(
         raise BadInput(f"batch size {batch_size} is below 1")
     settings = Session(torch.device(device) if device else None, batch_size, progress)
     started = time.perf_counter()
-    with PeakMemory(next(model.parameters()).device, settings.device) as memory:
-        with torch.no_grad(), session(model, settings, seed):
-            chosen.run(model, **arguments)
+    memory = PeakMemory(next(model.parameters()).device, settings.device)
+    with memory, torch.no_grad(), session(model, settings, seed):
+        chosen.run(model, **arguments)
     seconds = time.perf_counter() - started
     layers = [Layer(view.name, int((view.W == 0).sum()), view.numel) for view in targets]
     report = Report(
@@ -208,8 +210,7 @@ def check_options(chosen: Method, options: dict[str, Any]) -> None:
         if name not in chosen.options:
             near = difflib.get_close_matches(name, chosen.options, n=1)
             raise BadInput(
-                f"{chosen.name} has no option '{name}'"
-                + (f"; closest: {near[0]}" if near else ""),
+                f"{chosen.name} has no option '{name}'" + (f"; closest: {near[0]}" if near else ""),
                 f"Its options: {', '.join(chosen.options) or 'none'}.",
             )
 

@@ -107,7 +107,8 @@ def toy(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrai
                     parameter.copy_(noise * scale)
                 else:
                     parameter.add_(0.3 * torch.randn(parameter.shape))
-    return model.eval()
+    model.eval()
+    return model
 
 
 def toy_tokens(samples: int = 4, length: int = 16, seed: int = 1) -> torch.Tensor:

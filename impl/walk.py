@@ -84,6 +84,7 @@ class Block:
             self._activations.hidden[batch] = self._run(batch)
 
 
+@torch.no_grad()
 def walk(
     model: nn.Module,
     calibration: Calibration | None = None,
@@ -98,29 +99,28 @@ def walk(
     """
     settings, home = current(), next(model.parameters()).device
     device = settings.device or home
-    with torch.no_grad():
-        activations = _record(model, calibration, device) if calibration is not None else None
-        count = len(blocks(model))
-        for index in range(count):
-            if settings.progress:
-                settings.progress(index, count, f"block {index}")
-            block = Block(model, index, activations)
-            if device != home:
-                settings.undo.callback(block.module.to, home)
-                block.module.to(device)
-            if activations is not None and propagate == "dense" and index + 1 < count:
-                ahead = [block._run(batch) for batch in range(len(activations.hidden))]
-            yield block
-            if activations is not None and index + 1 < count:
-                if propagate == "dense":
-                    activations.hidden[:] = ahead
-                else:
-                    block._advance()
-                activations.calls[index].clear()
-            if device != home:
-                block.module.to(home)
+    activations = _record(model, calibration, device) if calibration is not None else None
+    count = len(blocks(model))
+    for index in range(count):
         if settings.progress:
-            settings.progress(count, count, "done")
+            settings.progress(index, count, f"block {index}")
+        block = Block(model, index, activations)
+        if device != home:
+            settings.undo.callback(block.module.to, home)
+            block.module.to(device)
+        if activations is not None and propagate == "dense" and index + 1 < count:
+            ahead = [block._run(batch) for batch in range(len(activations.hidden))]
+        yield block
+        if activations is not None and index + 1 < count:
+            if propagate == "dense":
+                activations.hidden[:] = ahead
+            else:
+                block._advance()
+            activations.calls[index].clear()
+        if device != home:
+            block.module.to(home)
+    if settings.progress:
+        settings.progress(count, count, "done")
 
 
 def _record(model: nn.Module, calibration: Calibration, device: torch.device) -> _Activations:
@@ -162,8 +162,8 @@ def _record(model: nn.Module, calibration: Calibration, device: torch.device) ->
     own = [layer.__dict__.get("forward") for layer in layers]
     try:
         for index, layer in enumerate(layers):
-            layer.forward = pass_over(index)  # type: ignore[method-assign]
-        frame: Any = model.get_submodule(model.base_model_prefix)
+            layer.forward = pass_over(index)
+        frame: Any = model.get_submodule(str(model.base_model_prefix))
         for start in range(0, len(tokens), current().batch_size):
             frame(tokens[start : start + current().batch_size], use_cache=False)
     finally:

@@ -24,8 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from impl import language
 
 CONTEXT = 512
-# Most steps see short windows, where most of the grammar shows; the last see the whole context.
-STAGES = ((0.85, 16, 128), (1.0, 4, CONTEXT))  # (until this part of the steps, windows, length)
+SHORT, LONG = (16, 128), (4, CONTEXT)  # (windows, length) of a batch: of three steps, and a fourth
 LEARNING_RATE, WARMUP, WEIGHT_DECAY = 5e-3, 0.05, 0.01
 
 
@@ -33,9 +32,9 @@ def build(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """A llama with grouped-query attention whose widths are multiples of 8 (for 2:4 and 4:8)."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=96,
-        intermediate_size=192,
-        num_hidden_layers=4,
+        hidden_size=64,
+        intermediate_size=256,
+        num_hidden_layers=6,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=CONTEXT,
@@ -51,7 +50,7 @@ def build(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 def batches(tokenizer: PreTrainedTokenizerFast, steps: int, seed: int) -> Iterator[torch.Tensor]:
     """One LongTensor [windows, length] a step, every window from the start of a document."""
     for step in range(steps):
-        count, length = next((c, n) for until, c, n in STAGES if step < until * steps)
+        count, length = LONG if step % 4 == 3 else SHORT
         texts = [language.text(f"{seed}.{step}.{i}", length, "train") for i in range(count)]
         yield torch.tensor(tokenizer(texts)["input_ids"])
 
@@ -133,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     default = Path(language.__file__).parent / "assets" / "tiny"
     parser.add_argument("--out", type=Path, default=default)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -23,7 +23,9 @@ class UnparsableBibtex(Check):
             kind, fields = bibtex_fields(entry)
             # Invisible characters are left out, and with them a field that has nothing else.
             if not title(entry) or not all(map(author, entry.authors)):
-                yield self.in_entry(entry, "the citation would lack its title or an author", "title")
+                yield self.in_entry(
+                    entry, "the citation would lack its title or an author", "title"
+                )
                 continue
             library = parse_string(to_bibtex([entry]))
             found = library.entries[0] if library.entries else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
@@ -109,7 +108,7 @@ class SimilarTitle(Check):
 
     def _pairs(self) -> Iterator[tuple[Entry, Entry]]:
         titles = [(entry, normal_title(entry)) for entry in self.catalog.entries.values()]
-        letters = [Counter(title) for _, title in titles]
+        letters = [_letters(title) for _, title in titles]
         matcher = difflib.SequenceMatcher(autojunk=False)
         for number, (entry, title) in enumerate(titles):
             matcher.set_seq2(title)
@@ -119,11 +118,17 @@ class SimilarTitle(Check):
                 least = self.threshold * (len(title) + len(other_title))
                 if title == other_title or 2 * min(len(title), len(other_title)) < least:
                     continue
-                if 2 * (letters[number] & letters[other_number]).total() < least:
+                if 2 * sum(map(min, letters[number], letters[other_number])) < least:
                     continue
                 matcher.set_seq1(other_title)
                 if matcher.ratio() >= self.threshold:
                     yield entry, other
+
+
+def _letters(title: str) -> list[int]:
+    """How often each letter occurs, and last how many other characters there are."""
+    counts = [title.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz "]
+    return [*counts, len(title) - sum(counts)]
 
 
 class KeyYear(Check):

@@ -80,9 +80,7 @@ def run(
     ] = None,
     pattern: Annotated[
         str | None,
-        typer.Option(
-            "--pattern", help="Of every M consecutive weights keep N: --pattern 2:4"
-        ),
+        typer.Option("--pattern", help="Of every M consecutive weights keep N: --pattern 2:4"),
     ] = None,
     calibration: Text = None,
     samples: Annotated[
@@ -138,7 +136,9 @@ def run(
     else:
         _show_run(record)
         if save:
-            write(f"\nSaved to {save}: AutoModelForCausalLM.from_pretrained({str(save)!r}) loads it.\n")
+            write(
+                f"\nSaved to {save}: AutoModelForCausalLM.from_pretrained({str(save)!r}) loads it.\n"
+            )
 
 
 def evaluate(
@@ -246,7 +246,7 @@ def _people_errors() -> Iterator[None]:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     with err.status("Starting torch …"):
-        import torch  # noqa: F401
+        import torch
 
         from impl import errors
     try:
@@ -301,7 +301,14 @@ def _stages() -> Iterator[Callable[[str], Any]]:
 def _show_run(record: dict[str, Any]) -> None:
     budget, quality, cost = record["budget"], record["quality"], record["cost"]
     table = new_table()
-    headings = ("perplexity before", "after", "sparsity asked", "achieved", "seconds", "peak memory")
+    headings = (
+        "perplexity before",
+        "after",
+        "sparsity asked",
+        "achieved",
+        "seconds",
+        "peak memory",
+    )
     table.add_column("method")
     for heading in headings:
         table.add_column(heading, justify="right")

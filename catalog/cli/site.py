@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -44,9 +45,10 @@ def build(root: Root = None, out_dir: Out = None, strict: Strict = True) -> None
     Example: prunedex site build --out public
     """
     folder = _build(root, out_dir, strict)
-    out.print(text("Look at it with "), text("prunedex site serve", "bold"), sep="", end="")
-    out.print(text(", or put the folder on any web server."))
-    del folder
+    command = "prunedex site serve"
+    if out_dir is not None:
+        command = shlex.join(["python", "-m", "http.server", "--directory", str(folder)])
+    out.print(text("Look at it with "), text(command, "bold"), sep="")
 
 
 def serve(root: Root = None, port: Port = DEFAULT_PORT, strict: Strict = False) -> None:

@@ -1,4 +1,4 @@
-"""Formulas: LaTeX turned into MathML, which browsers draw without a script or a font of ours."""
+"""Formulas: LaTeX turned into MathML, which browsers draw without a script."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from markupsafe import Markup
 
 _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # All that latex2mathml writes for formulas; anything else in its output would be a surprise.
-_ELEMENTS = frozenset(
+_ELEMENTS = _words(
     "math mrow mi mn mo mtext mspace msub msup msubsup munder mover munderover mfrac msqrt mroot "
-    "mtable mtr mtd mstyle mpadded mphantom mmultiscripts mprescripts none menclose".split()
+    "mtable mtr mtd mstyle mpadded mphantom mmultiscripts mprescripts none menclose"
 )
-_ATTRIBUTES = frozenset(
+_ATTRIBUTES = _words(
     "display stretchy fence form separator lspace rspace width height depth columnalign rowalign "
     "columnspacing rowspacing columnlines rowlines linethickness displaystyle scriptlevel "
-    "mathvariant minsize maxsize accent accentunder movablelimits largeop notation voffset".split()
+    "mathvariant minsize maxsize accent accentunder movablelimits largeop notation voffset"
 )
 
 # Commands that latex2mathml does not know, in words that it does.
@@ -56,9 +61,33 @@ def mathml(latex: str, *, block: bool = True) -> Markup:
         for attribute in [*element.attrib]:
             if attribute not in _ATTRIBUTES:
                 del element.attrib[attribute]
+    _pair_bars(root)
     root.set("alttext", latex)
     # Without a namespace prefix: in HTML, <math> brings its own namespace.
     return Markup(ElementTree.tostring(root, encoding="unicode", short_empty_elements=False))
+
+
+def _pair_bars(root: ElementTree.Element) -> None:
+    """Make every other bar of |x| and ‖x‖ a closing one, all of the same height.
+
+    LaTeX's bars do not say which they are; left alone, they get the space of an operator.
+    """
+    for bar in ("|", "\u2016"):
+        found = [
+            element
+            for element in root.iter("mo")
+            if (element.text or "").strip() == bar and element.get("stretchy") != "true"
+        ]
+        if len(found) % 2:
+            continue
+        for number, element in enumerate(found):
+            element.attrib |= {
+                "form": "postfix" if number % 2 else "prefix",
+                "stretchy": "false",
+                "fence": "true",
+                "lspace": "0",
+                "rspace": "0",
+            }
 
 
 def _check_braces(latex: str) -> None:

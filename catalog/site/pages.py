@@ -11,9 +11,10 @@ from urllib.parse import quote, urlencode
 from catalog.methods import MethodDoc
 from catalog.results import Result
 from catalog.schema import KINDS, Entry
-from catalog.site import addresses, shelf as shelves
-from catalog.site.masks import panels
+from catalog.site import addresses
+from catalog.site import shelf as shelves
 from catalog.site.markup import document, number, percent, render
+from catalog.site.masks import panels
 from catalog.site.maths import FormulaError, mathml
 from catalog.site.shelf import Node, Shelf
 
@@ -45,6 +46,7 @@ class Words:
     called = staticmethod(shelves.called)
     authors = staticmethod(shelves.authors_in_short)
     setting = staticmethod(shelves.setting)
+    again = staticmethod(shelves.again)
 
     @staticmethod
     def amount(value: float, unit: str) -> str:
@@ -126,7 +128,7 @@ class Pages:
                         {
                             "name": node.value.name,
                             "count": node.count,
-                            "query": urlencode({dimension.id: node.value.id}),
+                            "query": query(dimension.id, node.value.id),
                         }
                         for node in nodes[:4]
                     ],
@@ -323,7 +325,9 @@ class Pages:
                 drawn = mathml(equation.latex)
             except FormulaError as error:
                 drawn = None
-                self.flaws.append(f"{method.path}: the formula of '{equation.label}' {error}")
+                flaw = f"{method.path}: the formula of '{equation.label}' {error}"
+                if flaw not in self.flaws:
+                    self.flaws.append(flaw)
             found.append(
                 {
                     "label": equation.label,
@@ -350,7 +354,7 @@ class Pages:
             ancestors=[nodes[each] for each in reversed(ancestors)],
             children=[nodes[each] for each in vocabulary.children(dimension.id, node.value.id)],
             papers=self.shelf.papers_with(dimension.id, node.value.id),
-            query=urlencode({dimension.id: node.value.id}),
+            query=query(dimension.id, node.value.id),
         )
 
     def dimension(self, name: str) -> str:
@@ -399,11 +403,15 @@ class Pages:
                 for group in self.shelf.measured(method.name)
                 for result in group.results[:2]
             ]
-            name, _, rest = method.summary.partition(": ")
-            brief = rest if rest and len(name.split()) <= 3 else method.summary
+            # "Wanda: weights times …" has the name that people use; the file's name is for machines.
+            name, _, brief = method.summary.partition(": ")
+            if not brief or len(name.split()) > 3:
+                name, brief = method.name, method.summary
             found.append(
                 {
                     "method": method,
+                    "name": name,
+                    "equation": next(iter(self._equations(method)), None),
                     "papers": sorted(papers, key=lambda entry: (entry.year, entry.key)),
                     "lines": len(lines),
                     "figures": figures[:2],
@@ -414,19 +422,25 @@ class Pages:
         return found
 
 
-def run_command(method: MethodDoc) -> str:
-    """The command that runs a method on the default model."""
-    return shelves.command("prunedex", "run", method.name)
+def query(dimension: str, value: str) -> str:
+    """The part of the catalog's address that filters by one tag."""
+    return urlencode({dimension: value})
+
+
+def run_command(method: MethodDoc, *more: str) -> str:
+    """The command that runs a method; on the model that comes along unless told otherwise."""
+    return shelves.command("prunedex", "run", method.name, *more)
 
 
 def _commands(method: MethodDoc) -> list[dict[str, str]]:
-    return [
-        {
-            "label": "On the command line",
-            "text": run_command(method),
-            "language": "shell",
-        },
+    found = [
+        ("In seconds, on the tiny model that comes along", run_command(method)),
+        ("On a real one, SmolLM2 135M", run_command(method, "--model", "smollm2-135m")),
     ]
+    if any(parameter.name == "pattern" for parameter in method.parameters):
+        pattern = ("--model", "smollm2-135m", "--pattern", "2:4")
+        found.append(("With two of every four weights kept", run_command(method, *pattern)))
+    return [{"label": label, "text": text, "language": "shell"} for label, text in found]
 
 
 def _hyperparameters(method: MethodDoc) -> list[tuple[str, str | None, str]]:

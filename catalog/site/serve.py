@@ -7,7 +7,7 @@ import functools
 import http.server
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from catalog.errors import PrunedexError
 
@@ -17,7 +17,7 @@ HOST = "127.0.0.1"
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Files of one folder, with the site's own page for what is not there."""
 
-    extensions_map = {
+    extensions_map: ClassVar[dict[str, str]] = {  # type: ignore[misc]
         **http.server.SimpleHTTPRequestHandler.extensions_map,
         # Some systems' registries call these text/plain, which browsers refuse to run.
         ".js": "text/javascript",

@@ -272,9 +272,30 @@ def setting(result: Result) -> str:
     parts = [
         f"{name.replace('_', ' ')} {option_text(value)}"
         for name, value in result.options.items()
-        if value is not None
+        # A pattern says the sparsity too.
+        if value is not None and not (name == "sparsity" and result.options.get("pattern"))
     ]
     return ", ".join(parts) or "defaults"
+
+
+def again(result: Result) -> str:
+    """The command that makes the same run once more."""
+    words = ["prunedex", "run", result.method, "--model", result.protocol.model.name]
+    options = {name: value for name, value in result.options.items() if value is not None}
+    if "pattern" in options:
+        # A pattern brings its own sparsity; the command refuses both.
+        words += ["--pattern", option_text(options.pop("pattern"))]
+        options.pop("sparsity", None)
+    if "sparsity" in options:
+        words += ["--sparsity", option_text(options.pop("sparsity"))]
+    text = result.protocol.calibration
+    if text is not None:
+        words += ["--calibration", text.source, "--samples", str(text.samples)]
+    words += ["--length", str(result.protocol.evaluation.length)]
+    words += ["--dtype", result.protocol.model.dtype, "--seed", str(result.protocol.seed)]
+    for name, value in options.items():
+        words += ["--set", f"{name}={option_text(value)}"]
+    return command(*words)
 
 
 def command(*words: str) -> str:

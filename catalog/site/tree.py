@@ -52,7 +52,7 @@ def repository(settings: Path) -> Repository:
     if not isinstance(read, dict):
         raise PrunedexError(f"{settings} holds no settings")
     url, edit = read.get("repo_url"), read.get("edit_uri")
-    return Repository(str(url) if url else None, str(edit or 'edit/main/'))
+    return Repository(str(url) if url else None, str(edit or "edit/main/"))
 
 
 def write_tree(catalog: Catalog, tree: Path) -> list[str]:

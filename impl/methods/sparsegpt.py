@@ -75,9 +75,12 @@ def inverse_factor(gram: Tensor, dampening: float) -> Tensor:
         if not failed:
             upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
             if not failed:
-                return upper.float()
+                factor: Tensor = upper.float()
+                return factor
         dampening = max(10 * dampening, 1e-8)
-    raise ValueError("the Hessian is not finite: the calibration text drives activations to overflow")
+    raise ValueError(
+        "the Hessian is not finite: the calibration text drives activations to overflow"
+    )
 
 
 def prune_layer(

@@ -58,12 +58,25 @@ MATHS = [
     *range(0x2A00, 0x2A10),
     *range(0x2A7D, 0x2A7F),
     *range(0x2AAF, 0x2AB1),
-    *range(0x1D400, 0x1D800),
+    *range(0x1D400, 0x1D504),
+    *range(0x1D538, 0x1D56C),
+    *range(0x1D6A4, 0x1D71C),
+    *range(0x1D7CE, 0x1D7E2),
 ]
 
 FONTS = [
-    ("newsreader", "Newsreader[opsz,wght].ttf", "newsreader", {"opsz": (14, 40), "wght": (400, 650)}),
-    ("newsreader", "Newsreader-Italic[opsz,wght].ttf", "newsreader-italic", {"opsz": 18, "wght": 400}),
+    (
+        "newsreader",
+        "Newsreader[opsz,wght].ttf",
+        "newsreader",
+        {"opsz": (14, 40), "wght": (400, 650)},
+    ),
+    (
+        "newsreader",
+        "Newsreader-Italic[opsz,wght].ttf",
+        "newsreader-italic",
+        {"opsz": 18, "wght": 400},
+    ),
     ("inter", "Inter[opsz,wght].ttf", "inter", {"opsz": 14, "wght": (400, 700)}),
     ("jetbrains_mono", "JetBrainsMono[wght].ttf", "jetbrains-mono", {"wght": (400, 600)}),
 ]
@@ -77,7 +90,17 @@ def make(package: str, source: str, name: str, axes: dict[str, object]) -> None:
     # Read it anew: the subsetter trips over glyph names that the step before left behind.
     font = ttLib.TTFont(cut_axes)
     options = subset.Options()
-    options.layout_features = ["kern", "mark", "mkmk", "ccmp", "locl", "liga", "calt", "tnum", "case"]
+    options.layout_features = [
+        "kern",
+        "mark",
+        "mkmk",
+        "ccmp",
+        "locl",
+        "liga",
+        "calt",
+        "tnum",
+        "case",
+    ]
     if name == "jetbrains-mono":
         # Ligatures would show code that differs from the file.
         options.layout_features = ["mark", "mkmk", "ccmp", "locl"]
@@ -95,7 +118,8 @@ def make_maths() -> None:
     folder = Path(importlib.import_module("ziamath").__file__ or "").parent
     font = ttLib.TTFont(folder / "fonts" / "STIXTwoMath-Regular.ttf")
     options = subset.Options()
-    options.layout_features = ["kern", "mark", "mkmk", "ccmp", "ssty", "dtls", "flac"]
+    options.layout_features = ["mark", "mkmk", "ccmp", "ssty", "dtls"]
+    options.hinting = False
     options.flavor = "woff2"
     cut = subset.Subsetter(options)
     cut.populate(unicodes=MATHS)

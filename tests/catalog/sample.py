@@ -189,6 +189,7 @@ def to_yaml(data: Any) -> str:
     writer.default_flow_style = False
     writer.sort_base_mapping_type_on_output = False
     writer.width = 1000
+    writer.representer.ignore_aliases = lambda data: True
     writer.dump(data, buffer)
     return buffer.getvalue().replace("seen: '2026-11-22'", "seen: 2026-11-22")
 

@@ -49,7 +49,9 @@ def test_check(check: Any, tmp_path: Path) -> None:
     assert problem.help == check.help
     assert fails.get("line", "") in lines[problem.line - 1]
     assert fails.get("says", "") in problem.message
-    assert str(problem).startswith(f"{problem.path}:{problem.line}:{problem.column}: {check.code}: ")
+    assert str(problem).startswith(
+        f"{problem.path}:{problem.line}:{problem.column}: {check.code}: "
+    )
 
     catalog = Catalog.load(write_catalog(tmp_path / "passes", passes["files"]))
     assert [str(problem) for problem in catalog.problems] == []

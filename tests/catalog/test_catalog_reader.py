@@ -68,7 +68,7 @@ def test_the_sample_entry_is_fine() -> None:
         ("name: Zero", "1: Zero", "key-form", "1:", "not the name of a field"),
         ("name: Zero", "? [a]\n: Zero", "key-form", "[a]", "must be text"),
         ("name: Zero", "---\nname: Zero", "several-documents", "---", "second document"),
-        ("title: 'Zeroing Weights: A Base Line'", "title: Zeroing: A: B", "yaml", ": B", "quotes"),
+        ("title: 'Zeroing Weights: A Base Line'", "title: Zeroing: A: B", "yaml", ": A", "quotes"),
         ("  short: ICLR", "\tshort: ICLR", "tab", "\t", "tab"),
         ("seen: 2026-11-22", "seen: '2026-11-22'", "wrong-type", "'2026", "such as 2026-11-22"),
         ("seen: 2026-11-22", "seen: 2026-13-22", "bad-scalar", "2026-13", "no valid value"),
@@ -202,7 +202,7 @@ def test_files_that_would_be_passed_over_are_reported(tmp_path: Path) -> None:
 
 def test_the_key_is_the_name_of_the_file(tmp_path: Path) -> None:
     root = write_catalog(tmp_path, {"papers/first2023base.yaml": {"key": "first2023bass"}})
-    (problem,) = Catalog.load(root).problems
+    (problem,) = (p for p in Catalog.load(root).problems if p.severity == "error")
     assert (problem.code, problem.line, problem.column) == ("file-name", 1, 6)
     assert "'first2023bass'" in problem.message
     assert "'first2023base.yaml'" in problem.message
@@ -227,7 +227,9 @@ def sound(problems: list[Problem], text: str) -> None:
         str(problem).encode("utf-8")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(content=st.binary(max_size=400))
 @example(content=b"\xff")
 @example(content=b"a: !!binary =\n")
@@ -241,7 +243,7 @@ def test_any_bytes(content: bytes, tmp_path: Path) -> None:
 
 
 YAML_PIECES = st.sampled_from(
-    [*": - , [ ] { } # & * ! | > ' \" % @ ` ? --- ... << ~ \n \t".split(" "), " ", "\n", "  ", "a",
+    [*[":", "-", ",", "[", "]", "{", "}", "#", "&", "*", "!", "|", ">", "'", '"', "%", "@", "`", "?", "---", "...", "<<", "~", "\n", "\t"], " ", "\n", "  ", "a",
      "key: ", "- ", "é", "\u2028", "\x85", "\x00", "1", "0x1", "1_0", ".inf", "2026-11-22", "\\x41"]
 )  # fmt: skip
 

@@ -59,7 +59,9 @@ def test_nan_scores_are_refused() -> None:
         lowest(torch.tensor([[0.0, float("nan")]]), 1)
 
 
-@pytest.mark.parametrize("text", ["", "2", "4:2", "0:4", "2:2", "2:4:8", "-1:4", "2/4", "a:b", "２:4"])
+@pytest.mark.parametrize(
+    "text", ["", "2", "4:2", "0:4", "2:2", "2:4:8", "-1:4", "2/4", "a:b", "２:4"]
+)
 def test_what_is_no_pattern_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="N:M"):
         NM.parse(text)

@@ -18,10 +18,24 @@ from impl.toys import TOYS, toy, toy_tokens
 from impl.walk import walk
 
 ALL = pytest.mark.parametrize("family", TOYS)
-NAMED = (
-    "llama qwen2 qwen3 mistral gemma2 gemma3_text opt gpt2 gpt_neox mixtral qwen3_moe phi phi3 "
-    "olmo2 falcon bloom"
-).split()
+NAMED = [
+    "llama",
+    "qwen2",
+    "qwen3",
+    "mistral",
+    "gemma2",
+    "gemma3_text",
+    "opt",
+    "gpt2",
+    "gpt_neox",
+    "mixtral",
+    "qwen3_moe",
+    "phi",
+    "phi3",
+    "olmo2",
+    "falcon",
+    "bloom",
+]
 
 
 def calibration(samples: int = 3, length: int = 12) -> Calibration:
@@ -91,9 +105,9 @@ def test_gate_rows_are_what_the_activation_sees(family: str) -> None:
             view.W = torch.zeros_like(view.W)
     down = [view for view in views(model, 0) if view.part.startswith("down")]
     seen = []
-    with observed(blocks(model)[0], {v.tap for v in down}, lambda _tap, x: seen.append(x)):
-        with torch.no_grad():
-            model(toy_tokens(1, 8), use_cache=False)
+    watch = observed(blocks(model)[0], {v.tap for v in down}, lambda _tap, x: seen.append(x))
+    with watch, torch.no_grad():
+        model(toy_tokens(1, 8), use_cache=False)
     assert seen
     assert all((x == 0).all() for x in seen)  # silu(0) · up = 0
 
@@ -106,7 +120,9 @@ def test_the_walk_gives_each_view_the_inputs_of_a_plain_run(family: str) -> None
     def add(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         sums[module] = sums.get(module, 0) + inputs[0].double().square().flatten(0, -2).sum(0)
 
-    linear = {view.module for view in all_views(model) if isinstance(view.module, nn.Linear | Conv1D)}
+    linear = {
+        view.module for view in all_views(model) if isinstance(view.module, nn.Linear | Conv1D)
+    }
     handles = [module.register_forward_pre_hook(add) for module in linear]
     with torch.no_grad():
         model(calibration().tokens, use_cache=False)
@@ -176,7 +192,9 @@ def test_views_with_the_same_input_share_one_sum() -> None:
 def test_a_new_family_needs_one_description() -> None:
     model = toy("llama")
     model.config.model_type = "llama-like"
-    with pytest.raises(Unsupported, match=r"'llama-like' is not described .*closest: llama.*describe"):
+    with pytest.raises(
+        Unsupported, match=r"'llama-like' is not described .*closest: llama.*describe"
+    ):
         prune(model, "magnitude", sparsity=0.5)
     describe(Family("llama-like", "model.layers"))
     assert family_of(model).name == "llama-like"
@@ -192,9 +210,14 @@ def test_blocks_go_home_after_a_visit_to_another_device() -> None:
     """The meta device stands for an accelerator: a block must be back even after a failure."""
     model = toy("llama")
     settings = Session(device=torch.device("meta"))
-    with pytest.raises(ZeroDivisionError), session(model, settings, 0):
-        for block in walk(model):
-            assert next(block.module.parameters()).is_meta
-            block.module.to_empty(device="cpu")  # meta has no values to bring home
-            raise ZeroDivisionError
+
+    def visit_and_fail() -> None:
+        with session(model, settings, 0):
+            for block in walk(model):
+                assert next(block.module.parameters()).is_meta
+                block.module.to_empty(device="cpu")  # meta has no values to bring home
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        visit_and_fail()
     assert all(parameter.device.type == "cpu" for parameter in model.parameters())

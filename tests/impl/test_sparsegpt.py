@@ -38,29 +38,41 @@ def error(W: torch.Tensor, new: torch.Tensor, H: torch.Tensor) -> torch.Tensor:
 cases = given(st.integers(0, 10_000), st.sampled_from([0.25, 0.5, 0.7]), st.booleans())
 
 
-@settings(max_examples=60, deadline=None)
-@cases
-def test_error_lies_between_least_squares_and_no_update(seed: int, p: float, nm: bool) -> None:
+def on_same_mask(seed: int, p: float, pattern: NM | None) -> tuple[torch.Tensor, ...]:
+    """Row errors of SparseGPT, of its mask without any update, of least squares; and a rounding slack."""
     W, X = problem(seed)
     H = damped(X)
-    U = inverse_factor(X @ X.T, DAMPENING)
-    new = prune_layer(W, U, 0.5 if nm else p, NM(2, 4) if nm else None, blocksize=8)
+    new = prune_layer(W, inverse_factor(X @ X.T, DAMPENING), p, pattern, blocksize=8)
     mask = new != 0
-    assert int((~mask).sum()) == round((0.5 if nm else p) * W.numel())
-    ours, without_update = error(W, new, H), error(W, W * mask, H)
+    assert int((~mask).sum()) == round(p * W.numel())
     best = torch.zeros_like(W)
     for row in range(len(W)):
         kept = mask[row].nonzero().flatten()
-        solution = torch.linalg.solve(H[kept][:, kept], (H[kept] @ W[row].double()))
-        best[row, kept] = solution.float()
-    least_squares = error(W, best, H)
+        best[row, kept] = torch.linalg.solve(H[kept][:, kept], H[kept] @ W[row].double()).float()
     slack = 1e-4 * error(W, torch.zeros_like(W), H)
+    return error(W, new, H), error(W, W * mask, H), error(W, best, H), slack
+
+
+@settings(max_examples=60, deadline=None)
+@cases
+def test_no_row_beats_least_squares_on_its_mask(seed: int, p: float, nm: bool) -> None:
+    ours, _, least_squares, slack = on_same_mask(seed, 0.5 if nm else p, NM(2, 4) if nm else None)
     assert (ours >= least_squares - slack).all()
-    # Of the layer as a whole: a single row may lose, being updated for weights that go later.
-    assert ours.sum() <= without_update.sum() + slack.sum()
 
 
-def literal(W: torch.Tensor, X: torch.Tensor, count_per_block: list[int], size: int) -> torch.Tensor:
+@pytest.mark.parametrize("pattern", [None, NM(2, 4)], ids=str)
+def test_the_update_lowers_the_error_of_the_mask(pattern: NM | None) -> None:
+    """Over 60 random layers together. For a single layer it is no theorem: with inputs nearly
+    dependent, a weight is updated to make up for others and pruned itself later."""
+    results = [on_same_mask(seed, 0.5, pattern) for seed in range(60)]
+    ours, without_update = (torch.stack([r[i].sum() for r in results]) for i in (0, 1))
+    assert (ours / without_update).median() < 0.7
+    assert (ours < without_update).double().mean() > 0.9
+
+
+def literal(
+    W: torch.Tensor, X: torch.Tensor, count_per_block: list[int], size: int
+) -> torch.Tensor:
     """Algorithm 1 column by column with the OBS update and freshly inverted Hessians (Eq. 3).
 
     No Cholesky factor and no lazy batches: the inverse for the columns from j on is computed anew.
@@ -71,7 +83,8 @@ def literal(W: torch.Tensor, X: torch.Tensor, count_per_block: list[int], size: 
     for j in range(width):
         if j % size == 0:
             score = torch.stack(
-                [W[:, c].square() / torch.linalg.inv(H[c:, c:])[0, 0] for c in range(j, j + size)], 1
+                [W[:, c].square() / torch.linalg.inv(H[c:, c:])[0, 0] for c in range(j, j + size)],
+                1,
             )
             chosen = score.flatten().argsort(stable=True)[: count_per_block[j // size]]
             block = torch.zeros(score.numel(), dtype=torch.bool)

@@ -15,7 +15,9 @@ def calibration() -> Calibration:
     return Calibration(toy_tokens(4, 16), "toy", "random", 0)
 
 
-@pytest.mark.parametrize("family", [name for name in TOYS if "m" in name and "moe" not in name and name != "mixtral"])
+@pytest.mark.parametrize(
+    "family", [name for name in TOYS if "m" in name and "moe" not in name and name != "mixtral"]
+)
 @pytest.mark.parametrize("pattern", [None, "2:4"])
 def test_masks_equal_a_plain_sequential_reference(family: str, pattern: str | None) -> None:
     """Block by block on the whole model with hooks: measure, prune, go on with the pruned model."""
@@ -25,7 +27,9 @@ def test_masks_equal_a_plain_sequential_reference(family: str, pattern: str | No
         targets = views(reference, index)
         inputs: dict[torch.nn.Module, list[torch.Tensor]] = {view.module: [] for view in targets}
         handles = [
-            module.register_forward_pre_hook(lambda m, args: inputs[m].append(args[0]))
+            module.register_forward_pre_hook(
+                lambda m, args, inputs=inputs: inputs[m].append(args[0])
+            )
             for module in inputs
         ]
         with torch.no_grad():
