@@ -27,6 +27,7 @@ MODEL_FILES = (
     *("vocab.json", "vocab.txt", "merges.txt"),
     *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
 )
+INDEX = "model.safetensors.index.json"  # of weights in several files
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def model_folder(name: str, check: Callable[[dict[str, Any]], None]) -> tuple[Pa
         wanted: dict[str, Any] = {"repo_id": repository, "revision": revision or None}
         with failures(name):
             check(json.loads(Path(hf_hub_download(filename="config.json", **wanted)).read_bytes()))
-            index = partial(hf_hub_download, filename="model.safetensors.index.json", **wanted)
+            index = partial(hf_hub_download, filename=INDEX, **wanted)
             patterns = [*MODEL_FILES, *_weight_files(name, files, index)]
             # By the name of the revision, not its commit: so it can be found again without network.
             folder = Path(snapshot_download(allow_patterns=patterns, **wanted))
@@ -110,9 +111,9 @@ def model_folder(name: str, check: Callable[[dict[str, Any]], None]) -> tuple[Pa
 def _weight_files(name: str, files: set[str], index: Callable[[], str]) -> list[str]:
     if "model.safetensors" in files:
         return ["model.safetensors"]
-    if "model.safetensors.index.json" in files:
+    if INDEX in files:
         shards = json.loads(Path(index()).read_text("utf-8"))["weight_map"].values()
-        return ["model.safetensors.index.json", *sorted(set(shards))]
+        return [INDEX, *sorted(set(shards))]
     pickled = sorted(f for f in files if f.endswith((".bin", ".pt", ".pth", ".ckpt")))
     raise Unsupported(
         f"{name} has no safetensors weights"
@@ -123,15 +124,21 @@ def _weight_files(name: str, files: set[str], index: Callable[[], str]) -> list[
 
 def _earlier_download(name: str, repository: str, revision: str) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(
-            snapshot_download(repository, revision=revision or None, local_files_only=True)
+        found = snapshot_download(
+            repository,
+            revision=revision or None,
+            allow_patterns=[*MODEL_FILES, INDEX],
+            local_files_only=True,
         )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
-        folder = None
-    if folder is None or not any(folder.glob("*.safetensors")):
+        folder = Path(found)
+        files = {path.name for path in folder.iterdir()}
+        weights = _weight_files(name, files, lambda: str(folder / INDEX))
+    except (LocalEntryNotFoundError, Unsupported):
+        weights = []
+    if not weights or not files.issuperset(weights):
         raise NoNetworkError(f"no connection to the Hugging Face hub, which {name} needs", OFFLINE)
     return folder, folder.name
 

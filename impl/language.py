@@ -344,7 +344,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {word: token for token, word in enumerate(WORDS)}
     backend = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
     backend.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         unk_token=UNKNOWN,
         bos_token=START,

@@ -92,7 +92,7 @@ def train(
             if not bar.console.is_terminal and step % 200 == 0:
                 print(f"step {step}: perplexity {math.exp(smooth):.2f}", flush=True)
             bar.update(task, advance=1, description=f"perplexity {math.exp(smooth):6.2f}")
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     return model, seen
 
 

@@ -83,7 +83,8 @@ def _build(root: Path | None, out_dir: Path | None, strict: bool) -> Path:
     catalog = load(root)
     folder = _site_folder(root, out_dir)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    shown = err.is_terminal
+    with Progress(*columns, console=err, transient=True, disable=not shown) as progress:
         task = progress.add_task("Starting", total=None)
         report = build_site(
             catalog,

@@ -28,7 +28,7 @@ function one(selector, within = document) {
 const page = one("[data-catalog]");
 const form = /** @type {HTMLFormElement} */ (one("[data-filters]"));
 const searchForm = /** @type {HTMLFormElement} */ (one("[data-search]"));
-const search = /** @type {HTMLInputElement} */ (one("input[name=q]", searchForm));
+const search = /** @type {HTMLInputElement} */ (one("input[name=text]", searchForm));
 const sort = /** @type {HTMLSelectElement} */ (one("[data-sort]"));
 const list = one("[data-rows]");
 const status = one("[data-status]");
@@ -70,7 +70,7 @@ function choice() {
 function readAddress() {
   const query = new URLSearchParams(location.search);
   for (const box of boxes) box.checked = query.getAll(box.name).includes(box.value);
-  search.value = query.get("q") ?? "";
+  search.value = query.get("text") ?? "";
   const order = query.get("sort") ?? "";
   sort.value = SORTS.includes(order) ? order : "newest";
   for (const field of [from, to]) {
@@ -83,10 +83,14 @@ function readAddress() {
   }
 }
 
-/** The form's state as an address. @param {Choice} now */
+/**
+ * The form's state as an address. The words are `text`, as on the command line: the theme would
+ * take a `q` for its own search.
+ * @param {Choice} now
+ */
 function address(now) {
   const query = new URLSearchParams();
-  if (now.text) query.set("q", now.text);
+  if (now.text) query.set("text", now.text);
   for (const facet of facets) for (const value of now.chosen[facet] ?? []) query.append(facet, value);
   if (now.from !== null) query.set("from", String(now.from));
   if (now.to !== null) query.set("to", String(now.to));

@@ -1,5 +1,5 @@
 // @ts-check
-/** What every page does: buttons that copy, and menus that close. */
+/** What every page does: buttons that copy, the search, and menus that close. */
 
 /**
  * Put text on the clipboard; false if the browser refuses.
@@ -59,6 +59,14 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
     answer(button, (await copy(text)) ? "Copied" : "Press Ctrl+C");
   });
 }
+
+// The theme opens its search by a label, which no keyboard reaches.
+document.querySelector("[data-open-search]")?.addEventListener("click", () => {
+  const toggle = document.querySelector("[data-md-toggle=search]");
+  if (toggle instanceof HTMLInputElement && !toggle.checked) toggle.click();
+  const field = document.querySelector(".md-search__input");
+  if (field instanceof HTMLElement) field.focus();
+});
 
 // Esc closes an open menu, and so does a click beside it.
 document.addEventListener("keydown", (event) => {

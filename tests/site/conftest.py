@@ -27,6 +27,7 @@ FLAGS = [
     "--disable-sync",
 ]
 
+
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small catalog with one measured method and one hostile entry."""
@@ -117,9 +118,11 @@ class Watch:
         def opened(page: Page) -> None:
             page.on(
                 "console",
-                lambda message: self.complaints.append(message.text)
-                if message.type in ("error", "warning")
-                else None,
+                lambda message: (
+                    self.complaints.append(message.text)
+                    if message.type in ("error", "warning")
+                    else None
+                ),
             )
             page.on("pageerror", lambda error: self.complaints.append(str(error)))
 

@@ -12,12 +12,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # Everything that has ever been taken for markup, in one string each.
 HOSTILE = [
     "<script>window.hacked = 1</script>",
-    "<img src=x onerror=\"window.hacked = 2\">",
+    '<img src=x onerror="window.hacked = 2">',
     "[click](javascript:window.hacked=3)",
     "{{ 7 * 7 }} {% raw %} {# note #}",
-    "{: onclick=\"window.hacked=4\" .big }",
+    '{: onclick="window.hacked=4" .big }',
     "`code` ``` ~~~ **bold** _so_ # head",
-    "\" onmouseover=\"window.hacked=5\" '",
+    '" onmouseover="window.hacked=5" \'',
     "</title></div></pre></script><b>bold</b>",
     "&lt;b&gt; &amp; &#60;i&#62;",
     "\u05e9\u05dc\u05d5\u05dd and \u0645\u0631\u062d\u0628\u0627",
@@ -72,7 +72,9 @@ ENTRIES = [
         ids={"arxiv": "2306.11695", "arxiv_class": "cs.CL"},
         tags=tags(type=["unstructured", "n:m"], criterion=["wanda"]),
         implementation="wanda",
-        builds_on=[{"key": "frantar2023sparsegpt", "relation": "simplifies", "note": "No Hessian."}],
+        builds_on=[
+            {"key": "frantar2023sparsegpt", "relation": "simplifies", "note": "No Hessian."}
+        ],
         challenges=["Small models suffer."],
         evaluated_on={"models": ["LLaMA"], "evaluation": ["WikiText-2"]},
         reported=[
@@ -87,7 +89,11 @@ ENTRIES = [
             }
         ],
         sources=[
-            {"what": "bibliography", "url": "https://arxiv.org/abs/2306.11695", "seen": "2026-11-20"}
+            {
+                "what": "bibliography",
+                "url": "https://arxiv.org/abs/2306.11695",
+                "seen": "2026-11-20",
+            }
         ],
     ),
     entry(
@@ -186,7 +192,13 @@ def wanda(model, calibration, sparsity: float = 0.5, pattern: "NM | None" = None
         pass
 '''
 
-TEXT = {"source": "lee", "revision": "gensim==4.4.0", "samples": 32, "length": 512, "sha256": "ab" * 32}
+TEXT = {
+    "source": "lee",
+    "revision": "gensim==4.4.0",
+    "samples": 32,
+    "length": 512,
+    "sha256": "ab" * 32,
+}
 
 RESULT: dict[str, Any] = {
     "schema": 1,

@@ -1,0 +1,97 @@
+"""The promise on a real language model: SmolLM2-135M on news, protocol smollm2-lee-1, one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from impl import PrunedexError, load, load_calibration, perplexity, prune
+from impl.calibration import Calibration
+from impl.model import all_views
+from impl.pipeline import STANDARD, protocol
+from impl.registry import Report
+from impl.store import save
+
+ORDER = ("sparsegpt", "wanda", "magnitude")
+SETTINGS: dict[str, dict[str, Any]] = {"50 %": {"sparsity": 0.5}, "2:4": {"pattern": "2:4"}}
+
+
+class Real(NamedTuple):
+    model: Any
+    tokenizer: Any
+    weights: dict[str, torch.Tensor]
+    calibration: Calibration
+    evaluation: Calibration
+    dense: float
+    protocol: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def real() -> Real:
+    try:
+        model, tokenizer, info = load("smollm2-135m", device="cpu")
+        calibration = load_calibration("lee", tokenizer)
+        evaluation = load_calibration("lee", tokenizer, samples=16, split="evaluation")
+    except PrunedexError as error:
+        pytest.skip(f"the model or the text could not be fetched: {error}")
+    weights = {view.name: view.W.clone() for view in all_views(model)}
+    dense = perplexity(model, evaluation.tokens)
+    record = protocol(info, calibration, evaluation, 0)
+    return Real(model, tokenizer, weights, calibration, evaluation, dense, record)
+
+
+def pruned(real: Real, method: str, setting: str) -> Report:
+    for view in all_views(real.model):
+        view.W = real.weights[view.name]
+    return prune(real.model, method, calibration=real.calibration, **SETTINGS[setting])
+
+
+def memory_bound(real: Real) -> int:
+    """Bytes that pruning may add to the loaded model: calibration activations and one block at work."""
+    windows, length = real.calibration.tokens.shape
+    config = real.model.config
+    width, inner = config.hidden_size, config.intermediate_size
+    activations = windows * length * (width * 4 + 2 * config.head_dim * 4 + 8)
+    # A window's activations in float32 and float64 and its attention scores; weights, scores and
+    # ranks of the largest layer; its second moments with damped copy, factor and inverse.
+    at_work = (
+        6 * length * inner * 8
+        + config.num_attention_heads * length * length * 4
+        + 4 * width * inner * 8
+        + 6 * inner * inner * 8
+    )
+    total: int = activations + at_work
+    # The bound means something: a second copy of the model would not fit.
+    assert total < sum(p.nbytes for p in real.model.parameters()) / 1.5
+    return total
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_quality_order_exact_budget_and_saved_checkpoint(
+    real: Real, setting: str, tmp_path: Path
+) -> None:
+    """dense < SparseGPT < Wanda < magnitude, each at exactly half and within the memory of a block;
+    what is saved is what was measured."""
+    assert real.protocol["name"] == STANDARD
+    found = {}
+    for method in ORDER:
+        report = pruned(real, method, setting)
+        assert report.removed * 2 == report.total
+        assert all(layer.removed * 2 == layer.total for layer in report.layers)
+        added = report.peak_memory_bytes - report.memory_before_bytes
+        assert added < memory_bound(real), f"{method} needed {added / 1e6:.0f} MB"
+        if setting == "2:4":
+            for view in all_views(real.model):
+                kept = (view.W != 0).unflatten(-1, (-1, 4)).sum(-1)
+                assert (kept <= 2).all(), view.name
+        found[method] = perplexity(real.model, real.evaluation.tokens)
+        if (method, setting) == ("wanda", "50 %"):
+            save(real.model, real.tokenizer, tmp_path / "checkpoint", {"method": method})
+            plain = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
+            assert perplexity(plain, real.evaluation.tokens) == found[method]
+    print({"dense": real.dense, **found})
+    assert real.dense < found["sparsegpt"] < found["wanda"] < found["magnitude"], found
