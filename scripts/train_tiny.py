@@ -133,7 +133,7 @@ def main() -> None:
     default = Path(language.__file__).parent / "assets" / "tiny"
     parser.add_argument("--out", type=Path, default=default)
     parser.add_argument("--steps", type=int, default=3600)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -22,7 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from catalog.cli.common import AsJson, err, new_table, note, show, text, write, write_json
+from catalog.cli.common import err, new_table, note, show, text, write, write_json
 from catalog.errors import PrunedexError, UsageError, details, did_you_mean, listed
 
 Model = Annotated[
@@ -52,6 +52,7 @@ Seed = Annotated[
         help="For everything random; lee and files are read in order, whatever the seed: --seed 1",
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the record: --json | jq .quality")]
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps: --device cpu")
 ]
@@ -94,7 +95,7 @@ def run(
         list[str] | None,
         typer.Option(
             "--set",
-            help="A hyperparameter of the method, see `prunedex methods NAME`: --set blocksize=64",
+            help="A hyperparameter of the method, see `prunedex show sparsegpt`: --set blocksize=64",
         ),
     ] = None,
     save: Annotated[
@@ -129,7 +130,7 @@ def run(
             save=save,
             overwrite=overwrite,
         )
-        with _stages() as stage:
+        with stages() as stage:
             record, _report = pipeline.run(request, stage)
     if as_json:
         write_json(record)
@@ -166,7 +167,7 @@ def evaluate(
     with _people_errors():
         from impl import pipeline
 
-        with _stages() as stage:
+        with stages() as stage:
             record = pipeline.evaluate(
                 model, calibration, samples, length, seed, device, dtype, stage
             )
@@ -263,7 +264,7 @@ def _people_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _stages() -> Iterator[Callable[[str], Any]]:
+def stages() -> Iterator[Callable[[str], Any]]:
     """A progress display on standard error, one line a stage; plain lines through a pipe."""
     if not err.is_terminal:
 
