@@ -92,9 +92,9 @@ class Ids(Strict):
     """Identifiers, always quoted in YAML so that 2310.10 keeps its zero."""
 
     arxiv: ArxivId | None = None
-    arxiv_class: Annotated[str, StringConstraints(pattern=r"^[a-z-]+(\.[A-Za-z-]{2,})?$")] | None = Field(
-        default=None, description="Primary arXiv class, for example cs.CL"
-    )
+    arxiv_class: (
+        Annotated[str, StringConstraints(pattern=r"^[a-z-]+(\.[A-Za-z-]{2,})?$")] | None
+    ) = Field(default=None, description="Primary arXiv class, for example cs.CL")
     doi: Doi | None = None
     openreview: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{6,}$")] | None = None
     acl: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Za-z0-9.-]+$")] | None = None
@@ -200,7 +200,9 @@ class Source(Strict):
 class Entry(Strict):
     """One paper: the content of `papers/<key>.yaml`."""
 
-    key: Key = Field(description="First author, year, first telling word of the title: the file's name")
+    key: Key = Field(
+        description="First author, year, first telling word of the title: the file's name"
+    )
     title: Text
     name: Text | None = Field(default=None, description="What the method is called; may repeat")
     authors: list[Text] = Field(

@@ -161,14 +161,19 @@ def _convert_smollm2(gguf: Path, folder: Path) -> dict[str, Any]:
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-    with (
-        _quiet_transformers(),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):  # it has a bar of its own
-        loaded = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-        )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    # The reader of GGUF has a progress bar of its own that cannot be switched off.
+    with _quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            loaded = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+            )
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise PrunedexError(
+                f"{gguf.name} could not be read: {reason}",
+                "Look at the installed versions of transformers, gguf and accelerate.",
+            ) from error
     folder.mkdir()
 
     fields = loaded.config.to_dict()

@@ -2,7 +2,7 @@
 
     python scripts/train_tiny.py [--out FOLDER] [--steps N] [--threads N] [--seed N]
 
-About ten minutes on two CPU threads. The same seed, thread count, machine and versions give the
+About ten minutes on one idle CPU thread. The same seed, thread count, machine and versions give the
 same weights; other machines round differently and give a model of the same quality.
 """
 

@@ -65,7 +65,9 @@ def main() -> int:
         for dimension, values in found["tags"].items():
             for value, seen in values.items():
                 status |= not seen["holds"]
-                print(f"{'ok ' if seen['holds'] else 'NOT'} {method} {dimension} {value}: {seen['observed']}")
+                print(
+                    f"{'ok ' if seen['holds'] else 'NOT'} {method} {dimension} {value}: {seen['observed']}"
+                )
         path = Path(catalog.root) / "impl" / "results" / "tags" / f"{method}.json"
         if arguments.check:
             old = json.loads(path.read_text("utf-8"))["tags"] if path.exists() else None

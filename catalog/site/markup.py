@@ -152,7 +152,6 @@ def environment() -> Environment:
         duration=duration,
         slug=addresses.slug,
         python=lambda text: code(text, "python"),
-        shell=lambda text: code(text, "console"),
     )
     return made
 

@@ -143,8 +143,7 @@ def test_an_empty_text_is_refused(here: Here, tmp_path: Path) -> None:
 def test_ctrl_c_leaves_no_partial_checkpoint(tmp_path: Path) -> None:
     target = tmp_path / "model"
     process = subprocess.Popen(
-        [sys.executable, "-m", "catalog", "run", "sparsegpt", "--samples", "512"]
-        + ["--save", str(target)],
+        f"{sys.executable} -m catalog run sparsegpt --samples 512 --save {target}".split(),
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

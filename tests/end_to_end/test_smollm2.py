@@ -16,6 +16,9 @@ from impl.pipeline import STANDARD, protocol
 from impl.registry import Report
 from impl.store import save
 
+# One process for all: the model and its dense perplexity are shared.
+pytestmark = pytest.mark.xdist_group("smollm2")
+
 ORDER = ("sparsegpt", "wanda", "magnitude")
 SETTINGS: dict[str, dict[str, Any]] = {"50 %": {"sparsity": 0.5}, "2:4": {"pattern": "2:4"}}
 

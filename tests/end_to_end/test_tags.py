@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from scripts.verify_tags import claims, verify
 
 from catalog.store import Catalog
 from impl import registry
@@ -16,6 +15,7 @@ from impl.contract import Observation, observe_tags, toy_calibration
 from impl.masks import NM, lowest, n_m, per_layer, per_output
 from impl.statistics import gram, sum_of_squares
 from impl.walk import walk
+from scripts.verify_tags import claims, verify
 
 CATALOG = Catalog.load()
 
@@ -105,9 +105,7 @@ def impostor() -> Iterator[None]:
                 )
 
     @registry.method("impostor-pattern", budget="weights", needs="nothing")
-    def _pattern(
-        model: torch.nn.Module, sparsity: float = 0.5, pattern: NM | None = None
-    ) -> None:
+    def _pattern(model: torch.nn.Module, sparsity: float = 0.5, pattern: NM | None = None) -> None:
         """Ignores the pattern, and takes more from MLPs than from attention."""
         for block in walk(model):
             for view in block.views:
