@@ -64,7 +64,10 @@ def save(
                 tokenizer.save_pretrained(draft)
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
             (draft / MANIFEST).write_text(text, encoding="utf-8")
-            draft.chmod(0o777 & ~_umask())
+            # Drafts are private; what is done is as readable as any other new file.
+            mask = _umask()
+            for path in [draft, *draft.rglob("*")]:
+                path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
             _replace(draft, folder)
         except OSError as error:
             raise PrunedexError(f"cannot save to {folder}: {error.strerror or error}") from error

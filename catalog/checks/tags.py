@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from catalog.checks.base import Check
 from catalog.errors import Problem, details, did_you_mean, listed, shown
 from catalog.schema import DIMENSIONS
+from catalog.store import PAPERS
 
 
 class UnknownTag(Check):
@@ -15,20 +16,29 @@ class UnknownTag(Check):
 
     def run(self) -> Iterator[Problem]:
         vocabulary = self.catalog.vocabulary
-        for entry in self.catalog.entries.values():
-            # A dimension whose file cannot be read is reported there, not at every tag.
-            for dimension in vocabulary if entry.tags is not None else ():
-                allowed = vocabulary.ids(dimension)
-                for number, tag in enumerate(entry.tags.of(dimension) if entry.tags else ()):
-                    if vocabulary.has(dimension, tag):
-                        continue
-                    elsewhere = [other for other in vocabulary if vocabulary.has(other, tag)]
-                    hint = did_you_mean(tag, allowed)
-                    if elsewhere:
-                        hint = f"it is a value of {listed(elsewhere)}"
-                    known = f"allowed: {listed(allowed)}"
-                    message = f"{dimension} has no value {shown(tag)}{details(hint, known)}"
-                    yield self.in_entry(entry, message, "tags", dimension, number)
+        # A dimension whose file cannot be read is reported there, not at every tag.
+        for dimension in vocabulary:
+            allowed = vocabulary.ids(dimension)
+            for path, number, tag in self._written(dimension):
+                if vocabulary.has(dimension, tag):
+                    continue
+                elsewhere = [other for other in vocabulary if vocabulary.has(other, tag)]
+                hint = did_you_mean(tag, allowed)
+                if elsewhere:
+                    hint = f"it is a value of {listed(elsewhere)}"
+                known = f"allowed: {listed(allowed)}"
+                message = f"{dimension} has no value {shown(tag)}{details(hint, known)}"
+                yield self.at(path, message, "tags", dimension, number)
+
+    def _written(self, dimension: str) -> Iterator[tuple[str, int, str]]:
+        """File, place and text of every tag, in files with other mistakes, too."""
+        for path, located in self.catalog.located.items():
+            data = located.data if path.startswith(f"{PAPERS}/") else None
+            tags = data.get("tags") if isinstance(data, dict) else None
+            values = tags.get(dimension) if isinstance(tags, dict) else None
+            for number, tag in enumerate(values if isinstance(values, list) else ()):
+                if isinstance(tag, str) and not located.is_flawed(("tags", dimension, number)):
+                    yield path, number, tag
 
 
 class RedundantTag(Check):

@@ -66,7 +66,8 @@ class Words:
                 f"transformers {where.transformers}, {where.date}"
             )
             if where.commit:
-                text += f", commit {where.commit[:12]}"
+                changed = " with changes" if where.commit.endswith("+") else ""
+                text += f", commit {where.commit[:12]}{changed}"
             if text not in found:
                 found.append(text)
         return found
@@ -387,6 +388,8 @@ class Pages:
             "Methods that run here",
             "Pruning methods implemented from their papers, each in one short file.",
             methods=self._methods(),
+            measured=self.shelf.measured(),
+            names={each["method"].name: each for each in self._methods()},
         )
 
     def _methods(self) -> list[dict[str, Any]]:
@@ -394,15 +397,6 @@ class Pages:
         for method in self.shelf.catalog.methods.values():
             papers = self.shelf.catalog.papers_of.get(method.name, [])
             lines = [line for line in method.code.splitlines() if line.strip()]
-            figures = [
-                {
-                    "label": f"{shelves.setting(result)}, {result.protocol.name}",
-                    "text": f"perplexity {number(result.quality.perplexity_before)} → "
-                    f"{number(result.quality.perplexity_after)}",
-                }
-                for group in self.shelf.measured(method.name)
-                for result in group.results[:2]
-            ]
             # "Wanda: weights times …" has the name that people use; the file's name is for machines.
             name, _, brief = method.summary.partition(": ")
             if not brief or len(name.split()) > 3:
@@ -414,7 +408,6 @@ class Pages:
                     "equation": next(iter(self._equations(method)), None),
                     "papers": sorted(papers, key=lambda entry: (entry.year, entry.key)),
                     "lines": len(lines),
-                    "figures": figures[:2],
                     "command": run_command(method),
                     "brief": brief[:1].upper() + brief[1:],
                 }

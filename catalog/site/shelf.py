@@ -178,21 +178,25 @@ class Shelf:
             return None
         return self.catalog.methods.get(entry.implementation)
 
-    def measured(self, method: str) -> list[Measured]:
-        """A method's results, parted wherever two protocols must not be compared."""
+    def measured(self, method: str | None = None) -> list[Measured]:
+        """Results, of one method or of all, parted wherever two protocols must not be compared.
+
+        In a group, settings stand together, and within a setting the lower perplexity first.
+        """
+        wanted = [each for each in self.catalog.results if method in (None, each.method)]
+        # Without calibration a run fits several groups; those that set one apart come first.
+        wanted.sort(key=lambda each: each.protocol.calibration is None)
         groups: list[Measured] = []
-        for result in self.catalog.results:
-            if result.method != method:
-                continue
+        for result in wanted:
             for group in groups:
-                if not comparable(group.protocol, result.protocol):
+                if all(not comparable(each.protocol, result.protocol) for each in group.results):
                     group.results.append(result)
                     break
             else:
                 groups.append(Measured(result.protocol, [result]))
         for group in groups:
-            group.results.sort(key=lambda result: (result.budget.unit, result.budget.asked))
-        return groups
+            group.results.sort(key=_rank)
+        return sorted(groups, key=lambda group: group.protocol.name)
 
     def builds_on(self, entry: Entry) -> list[Related]:
         """What a paper builds on."""
@@ -216,6 +220,17 @@ class Shelf:
     def bibtex(self, entry: Entry) -> str:
         """A paper's BibTeX."""
         return self._bibtex[entry.key]
+
+
+def _rank(result: Result) -> tuple[str, float, str, float, str]:
+    after = result.quality.perplexity_after
+    return (
+        result.budget.unit,
+        result.budget.asked,
+        setting(result),
+        float("inf") if after is None else after,
+        result.method,
+    )
 
 
 def called(entry: Entry) -> str:

@@ -24,8 +24,8 @@ Not run here
 ------------
 - budget sparsity-global: weights compete within their layer, the baseline that SparseGPT and Wanda are compared with; the paper ranks all weights of the model together.
 - data small: the paper fine-tunes pruned models on downstream tasks; here the pruned model is the result.
-- retraining extensive: for the same reason.
-- weight_update update: for the same reason.
+- retraining extensive: the paper trains all surviving weights on a downstream task; here nothing is trained.
+- weight_update update: survivors change in that fine-tuning only.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ def root(tmp_path: Path) -> Path:
 def run(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command on the sample catalog: exit status, standard output, standard error."""
     monkeypatch.setenv("PRUNEDEX_ROOT", str(root))
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def call(*arguments: str, changes: Mapping[str, Any] | None = None) -> tuple[int, str, str]:
         if changes:

@@ -93,7 +93,8 @@ def base(site: Path, serve: Callable[[Path], str]) -> str:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium. Where there is none, tests are skipped, but in continuous integration they fail."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
         reason = "no chromium on PATH; install it to test the site in a browser"
         if os.environ.get("CI"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import tempfile
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_nothing_of_this_machine_is_in_the_site(site: Path) -> None:
         if file.suffix in (".html", ".json", ".xml", ".bib"):
             text = file.read_text(encoding="utf-8")
             assert str(site.parent) not in text
-            assert "/tmp/" not in text
+            assert tempfile.gettempdir() not in text
 
 
 def folder_contents(folder: Path) -> list[str]:

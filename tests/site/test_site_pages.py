@@ -195,8 +195,34 @@ def test_runs_of_different_protocols_are_not_put_into_one_table(tmp_path: Path) 
     data_free["protocol"]["calibration"] = None
     made = make_root(tmp_path / "root", ENTRIES[:2])
     add_results(made, RESULT, other, data_free)
-    groups = Shelf(Catalog.load(made)).measured("wanda")
-    assert sorted(len(group.results) for group in groups) == [1, 2]
+    shelf = Shelf(Catalog.load(made))
+    for groups in (shelf.measured("wanda"), shelf.measured()):
+        assert sorted(len(group.results) for group in groups) == [1, 2]
+
+
+def test_methods_are_ranked_within_a_setting(tmp_path: Path) -> None:
+    made = make_root(tmp_path / "root", ENTRIES[:1])
+    results = []
+    for method, pattern, perplexity in [
+        ("wanda", None, 22.0),
+        ("other", None, 21.0),
+        ("worse", None, None),
+        ("wanda", "2:4", 10.0),
+    ]:
+        result = json.loads(json.dumps(RESULT))
+        result |= {"method": method, "options": {"sparsity": 0.5, "pattern": pattern}}
+        result["quality"]["perplexity_after"] = perplexity
+        results.append(result)
+    add_results(made, *results)
+    write_tree(Catalog.load(made), tmp_path / "tree")
+    text = page(tmp_path / "tree", "methods.html")
+    rows = [plain(row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", text)][1:]
+    assert [row.split("50")[0].strip() for row in rows] == [
+        "Wanda pattern 2:4 10.00",
+        "other sparsity 0.5 21.00",
+        "Wanda sparsity 0.5 22.00",
+        "worse sparsity 0.5 not finite",
+    ]
 
 
 def test_lineage_goes_both_ways(tree: Path) -> None:
