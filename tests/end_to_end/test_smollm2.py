@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,6 @@ from impl import PrunedexError, load, load_calibration, perplexity, prune
 from impl.calibration import Calibration
 from impl.model import all_views
 from impl.pipeline import STANDARD, protocol
-from impl.registry import Report
 from impl.store import save
 
 # One process for all: the model and its dense perplexity are shared.
@@ -21,6 +21,9 @@ pytestmark = pytest.mark.xdist_group("smollm2")
 
 ORDER = ("sparsegpt", "wanda", "magnitude")
 SETTINGS: dict[str, dict[str, Any]] = {"50 %": {"sparsity": 0.5}, "2:4": {"pattern": "2:4"}}
+# At 2:4 a quarter of the protocol's text, to save minutes: the order is the same, and the
+# numbers under the whole protocol are in impl/results.
+SHARE = {"50 %": 1, "2:4": 4}
 
 
 class Real(NamedTuple):
@@ -29,7 +32,6 @@ class Real(NamedTuple):
     weights: dict[str, torch.Tensor]
     calibration: Calibration
     evaluation: Calibration
-    dense: float
     protocol: dict[str, Any]
 
 
@@ -42,15 +44,8 @@ def real() -> Real:
     except PrunedexError as error:
         pytest.skip(f"the model or the text could not be fetched: {error}")
     weights = {view.name: view.W.clone() for view in all_views(model)}
-    dense = perplexity(model, evaluation.tokens)
     record = protocol(info, calibration, evaluation, 0)
-    return Real(model, tokenizer, weights, calibration, evaluation, dense, record)
-
-
-def pruned(real: Real, method: str, setting: str) -> Report:
-    for view in all_views(real.model):
-        view.W = real.weights[view.name]
-    return prune(real.model, method, calibration=real.calibration, **SETTINGS[setting])
+    return Real(model, tokenizer, weights, calibration, evaluation, record)
 
 
 def memory_bound(real: Real) -> int:
@@ -80,21 +75,39 @@ def test_quality_order_exact_budget_and_saved_checkpoint(
     """dense < SparseGPT < Wanda < magnitude, each at exactly half and within the memory of a block;
     what is saved is what was measured."""
     assert real.protocol["name"] == STANDARD
-    found = {}
+    share = SHARE[setting]
+    calibration = replace(
+        real.calibration, tokens=real.calibration.tokens[: len(real.calibration.tokens) // share]
+    )
+    text = real.evaluation.tokens[: len(real.evaluation.tokens) // share]
+    restore(real)
+    found = {"dense": perplexity(real.model, text)}
     for method in ORDER:
-        report = pruned(real, method, setting)
-        assert report.removed * 2 == report.total
-        assert all(layer.removed * 2 == layer.total for layer in report.layers)
+        restore(real)
+        report = prune(real.model, method, calibration=calibration, **SETTINGS[setting])
         added = report.peak_memory_bytes - report.memory_before_bytes
         assert added < memory_bound(real), f"{method} needed {added / 1e6:.0f} MB"
-        if setting == "2:4":
+        if setting == "50 %":
+            assert all(layer.removed * 2 == layer.total for layer in report.layers)
+        else:
+            # A few hundred weights are zero in the checkpoint; groups with many may keep fewer.
             for view in all_views(real.model):
-                kept = (view.W != 0).unflatten(-1, (-1, 4)).sum(-1)
+                kept, had = (
+                    (W != 0).unflatten(-1, (-1, 4)).sum(-1)
+                    for W in (view.W, real.weights[view.name])
+                )
                 assert (kept <= 2).all(), view.name
-        found[method] = perplexity(real.model, real.evaluation.tokens)
+                assert (kept == 2)[had == 4].all(), view.name
+        found[method] = perplexity(real.model, text)
         if (method, setting) == ("wanda", "50 %"):
             save(real.model, real.tokenizer, tmp_path / "checkpoint", {"method": method})
             plain = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
-            assert perplexity(plain, real.evaluation.tokens) == found[method]
-    print({"dense": real.dense, **found})
-    assert real.dense < found["sparsegpt"] < found["wanda"] < found["magnitude"], found
+            assert perplexity(plain, text) == found[method]
+    print(found)
+    assert found["dense"] < found["sparsegpt"] < found["wanda"] < found["magnitude"], found
+
+
+def restore(real: Real) -> None:
+    """Put the dense weights back."""
+    for view in all_views(real.model):
+        view.W = real.weights[view.name]
