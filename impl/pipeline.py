@@ -77,6 +77,7 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
     with stage("Loading the model"):
         model, tokenizer, info = load(request.model, request.device, request.dtype)
         length = _length(model, request.length)
+        machine = environment(model.device)  # now: the checkout may change during a long run
     source = request.calibration or text_of(request.model)
     with stage("Reading the text"):
         evaluation = load_calibration(
@@ -107,7 +108,7 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
         "method": request.method,
         "options": report.options,
         "protocol": protocol(info, calibration, evaluation, request.seed),
-        "environment": environment(model.device),
+        "environment": machine,
         "budget": {
             "unit": "weights",
             "asked": report.asked,
