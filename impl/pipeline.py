@@ -23,7 +23,8 @@ from transformers import PreTrainedModel
 from impl.calibration import Calibration, check_length, load_calibration
 from impl.evaluate import perplexity
 from impl.masks import NM
-from impl.registry import Report, budget, check_options, find, prune
+from impl.model import all_views
+from impl.registry import Report, budget, check_model, check_options, find, prune
 from impl.sources import ModelInfo, load
 from impl.store import check_target, save
 
@@ -70,12 +71,14 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
     loaded or at least before it is changed. Raises `PrunedexError`s.
     """
     chosen = find(request.method)
-    budget(request.sparsity, NM.parse(request.pattern))
+    pattern = NM.parse(request.pattern)
+    budget(request.sparsity, pattern)
     check_options(chosen, request.options or {})
     if request.save:
         check_target(request.save, request.overwrite)
     with stage("Loading the model"):
         model, tokenizer, info = load(request.model, request.device, request.dtype)
+        check_model(all_views(model), pattern)
         length = _length(model, request.length)
         machine = environment(model.device)  # now: the checkout may change during a long run
     source = request.calibration or text_of(request.model)

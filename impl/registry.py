@@ -150,7 +150,7 @@ def prune(
     asked = budget(sparsity, nm)
     check_options(chosen, options)
     targets = all_views(model)
-    _check_model(targets, nm)
+    check_model(targets, nm)
     arguments: dict[str, Any] = {"sparsity": asked, "pattern": nm, **options}
     if chosen.needs == "calibration":
         arguments["calibration"] = _check_calibration(model, chosen, calibration)
@@ -215,7 +215,8 @@ def check_options(chosen: Method, options: dict[str, Any]) -> None:
             )
 
 
-def _check_model(targets: list[View], pattern: NM | None) -> None:
+def check_model(targets: list[View], pattern: NM | None) -> None:
+    """Raises `Unsupported` for weights that cannot be pruned, `BadInput` if the pattern does not fit."""
     for view in targets:
         if view.stored.is_meta:
             raise Unsupported(

@@ -16,9 +16,6 @@ from impl.model import all_views
 from impl.pipeline import STANDARD, protocol
 from impl.store import save
 
-# One process for all: the model and its dense perplexity are shared.
-pytestmark = pytest.mark.xdist_group("smollm2")
-
 ORDER = ("sparsegpt", "wanda", "magnitude")
 SETTINGS: dict[str, dict[str, Any]] = {"50 %": {"sparsity": 0.5}, "2:4": {"pattern": "2:4"}}
 # At 2:4 a quarter of the protocol's text, to save minutes: the order is the same, and the
@@ -68,7 +65,11 @@ def memory_bound(real: Real) -> int:
     return total
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "setting",
+    # Each in a process of its own where there are several: these are the longest tests.
+    [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SETTINGS],
+)
 def test_quality_order_exact_budget_and_saved_checkpoint(
     real: Real, setting: str, tmp_path: Path
 ) -> None:
