@@ -21,7 +21,7 @@ $(READY): pyproject.toml scripts/constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint scripts/constraints.txt pip setuptools || { \
 	  echo "pip could not install: is the package index reachable? Run the same command again later."; exit 1; }
-	@$(BIN)/python -m pip install --quiet --constraint scripts/constraints.txt --editable '.[dev]' || { \
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --constraint scripts/constraints.txt --editable '.[dev]' || { \
 	  echo "pip could not install: is the package index reachable? Run the same command again later."; exit 1; }
 	@touch $(READY)
 

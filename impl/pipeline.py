@@ -92,7 +92,7 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
             else None
         )
     with stage("Perplexity before") as advance:
-        before = perplexity(model, evaluation.tokens, lambda i, n: advance(i, n, "window"))
+        before = perplexity(model, evaluation.tokens, lambda i, n: advance(i, n, f"window {i}"))
     with stage(f"Pruning with {request.method}") as advance:
         report = prune(
             model,
@@ -105,7 +105,7 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
             **(request.options or {}),
         )
     with stage("Perplexity after") as advance:
-        after = perplexity(model, evaluation.tokens, lambda i, n: advance(i, n, "window"))
+        after = perplexity(model, evaluation.tokens, lambda i, n: advance(i, n, f"window {i}"))
     record = {
         "schema": 1,
         "method": request.method,
@@ -150,7 +150,7 @@ def evaluate(
             source or text_of(name), tokenizer, samples, length, seed, "evaluation"
         )
     with stage("Perplexity") as advance:
-        value = perplexity(model, text.tokens, lambda i, n: advance(i, n, "window"))
+        value = perplexity(model, text.tokens, lambda i, n: advance(i, n, f"window {i}"))
     linear = [m.weight for m in model.modules() if isinstance(m, torch.nn.Linear)]
     zeros = sum(int((weight == 0).sum()) for weight in linear)
     total = sum(weight.numel() for weight in linear)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from impl.errors import BadInput, PrunedexError
 
@@ -59,7 +60,8 @@ def save(
     check_target(folder, overwrite)
     with _beside(folder) as draft:
         try:
-            model.save_pretrained(draft)
+            with _without_bars():
+                model.save_pretrained(draft)
             if tokenizer is not None:
                 tokenizer.save_pretrained(draft)
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
@@ -72,6 +74,18 @@ def save(
         except OSError as error:
             raise PrunedexError(f"cannot save to {folder}: {error.strerror or error}") from error
     return folder
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep transformers' own progress bars out of ours."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 @contextmanager
