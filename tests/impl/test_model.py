@@ -206,18 +206,31 @@ def test_a_model_without_configuration_is_refused() -> None:
         prune(nn.Sequential(nn.Linear(4, 4)), "magnitude")
 
 
-def test_blocks_go_home_after_a_visit_to_another_device() -> None:
-    """The meta device stands for an accelerator: a block must be back even after a failure."""
+def test_blocks_go_home_after_a_visit_to_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only moves are recorded, there being no accelerator: there and back, also after a failure."""
     model = toy("llama")
-    settings = Session(device=torch.device("meta"))
+    names = {module: name for name, module in model.named_modules()}
+    moves: list[tuple[str, str]] = []
 
-    def visit_and_fail() -> None:
-        with session(model, settings, 0):
+    def move(module: nn.Module, device: torch.device) -> nn.Module:
+        moves.append((names[module], str(device)))
+        return module
+
+    monkeypatch.setattr(nn.Module, "to", move)
+
+    def visit(fail_at: int) -> None:
+        with session(model, Session(device=torch.device("meta")), 0):
             for block in walk(model):
-                assert next(block.module.parameters()).is_meta
-                block.module.to_empty(device="cpu")  # meta has no values to bring home
-                raise ZeroDivisionError
+                if block.index == fail_at:
+                    raise ZeroDivisionError
 
+    visit(fail_at=-1)
+    for index in range(3):
+        one = [device for name, device in moves if name == f"model.layers.{index}"]
+        assert one[:2] == ["meta", "cpu"]
+    assert [device for _, device in moves[:4]] == ["meta", "cpu", "meta", "cpu"]
+    moves.clear()
     with pytest.raises(ZeroDivisionError):
-        visit_and_fail()
-    assert all(parameter.device.type == "cpu" for parameter in model.parameters())
+        visit(fail_at=1)
+    assert moves[2] == ("model.layers.1", "meta")
+    assert ("model.layers.1", "cpu") in moves[3:]
