@@ -229,7 +229,7 @@ def environment(device: torch.device) -> dict[str, str | None]:
 
 
 def _commit() -> str | None:
-    """This checkout's commit, with + if files differ from it; None outside of a checkout."""
+    """This checkout's commit, with + if the code differs from it; None outside of a checkout."""
     root = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
@@ -237,7 +237,8 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        dirty = git("status", "--porcelain", "--untracked-files=no", "--", "impl")
+        code = ("--", "impl", ":!impl/results")
+        dirty = git("status", "--porcelain", "--untracked-files=no", *code)
         return git("rev-parse", "HEAD") + ("+" if dirty else "")
     except (OSError, subprocess.CalledProcessError):
         return None

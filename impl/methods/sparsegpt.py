@@ -11,13 +11,13 @@ Equations
 ---------
 - Layer-wise problem (Eq. 1, §2): $$\operatorname{argmin}_{M,\widehat{W}} \left\lVert W X - (M \odot \widehat{W}) X \right\rVert_2^2$$ Mask and new weights of a layer, given its inputs X (in × tokens).
 - Hessian (§3.1): $$H = X X^\top + \lambda I, \qquad U = \operatorname{Cholesky}(H^{-1})^\top$$ Row j of the upper factor U holds what removing column j does to the columns after it.
-- Mask selection (§3.2, Alg. 1): $$\varepsilon_{ij} = W_{ij}^2 / U_{jj}^2$$ The error that removing a weight leaves after the best update; the lowest go, per block of B_s columns.
-- Update (§3.1, Alg. 1): $$W_{:,j:} \leftarrow W_{:,j:} - \frac{(1 - M_{:,j}) \odot W_{:,j}}{U_{jj}} \, U_{j,j:}$$ Pruned weights become zero, the columns to the right compensate.
+- Mask selection (Eq. 3, §3.2, Alg. 1): $$\varepsilon_{ij} = W_{ij}^2 / U_{jj}^2$$ The error that removing a weight leaves after the best update; the lowest go, per block of B_s columns.
+- Update (Eq. 3, §3.1, Alg. 1): $$W_{:,j:} \leftarrow W_{:,j:} - \frac{(1 - M_{:,j}) \odot W_{:,j}}{U_{jj}} \, U_{j,j:}$$ Pruned weights become zero, the columns to the right compensate.
 
 Hyperparameters
 ---------------
 - sparsity: the share of weights removed from every linear layer.
-- pattern: N:M; the mask is then chosen for M columns at a time, per row (§3.3: B_s = M).
+- pattern: N:M; the mask is then chosen for M columns at a time, per row (§3.3: B_s = M). N weights of M stay; the paper counts zeros instead.
 - blocksize: columns whose update is applied lazily together (B), and for which the mask is chosen at once (B_s); 128 for both in the paper.
 - dampening: λ as a share of the mean diagonal of H; 0.01, the default of the official code.
 
