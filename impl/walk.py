@@ -36,6 +36,7 @@ class Block:
         self.views: list[View] = views(model, index)
         self._activations = activations
 
+    @torch.no_grad()
     def collect(self, statistic: Callable[[Tensor], Tensor]) -> Iterator[tuple[View, Tensor]]:
         """Each view with the sum of `statistic(x)` over all its calibration inputs.
 
