@@ -69,8 +69,10 @@ def text(value: object, style: str = "", link: str | None = None) -> Text:
 
 def show(renderable: RenderableType) -> None:
     """Print for reading: as wide as the terminal, or `PIPE_WIDTH` through a pipe."""
-    if not out.is_terminal and "COLUMNS" not in os.environ:
-        out.width = PIPE_WIDTH
+    if not out.is_terminal:
+        # Set every time: the console keeps the width that it began with, or the last table's.
+        columns = os.environ.get("COLUMNS", "")
+        out.width = int(columns) if columns.isdecimal() and int(columns) > 0 else PIPE_WIDTH
     out.print(renderable)
 
 
