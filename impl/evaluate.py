@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from impl.session import evaluating
+
 
 @torch.no_grad()
 def perplexity(
@@ -20,17 +22,12 @@ def perplexity(
     Windows are independent: the first token of each is only context. The
     model runs in evaluation mode, its training flags are put back.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        losses = []
+    losses = []
+    with evaluating(model):
         for index, window in enumerate(tokens.to(model.device)):
             logits = model(window[None], use_cache=False).logits[0, :-1]
             losses.append(cross_entropy(logits.float(), window[1:]).item())
             if progress:
                 progress(index + 1, len(tokens))
-    finally:
-        for module, training in modes:
-            module.training = training
     mean = math.fsum(losses) / len(losses)
     return math.exp(mean) if mean < 700 else math.inf

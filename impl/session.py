@@ -39,21 +39,29 @@ def current() -> Session:
 
 
 @contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; every module's own training flag is put back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
 def session(model: nn.Module, settings: Session, seed: int) -> Iterator[Session]:
     """Run a method in: evaluation mode, own random state, everything put back afterwards.
 
     Training flags, random states and whatever was pushed to `settings.undo`
     are restored whether the method ends, fails or is interrupted.
     """
-    modes = [(module, module.training) for module in model.modules()]
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     token = _current.set(settings)
     try:
-        with settings.undo, torch.random.fork_rng(devices=devices):
+        with evaluating(model), settings.undo, torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
-            model.eval()
             yield settings
     finally:
         _current.reset(token)
-        for module, training in modes:
-            module.training = training

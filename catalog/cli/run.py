@@ -211,10 +211,10 @@ def fetch(
 
 def _known(method: str) -> None:
     """Look a method up by its file name, before torch is imported for nothing."""
-    folder = Path(__file__).resolve().parents[2] / "impl" / "methods"
-    names = sorted(
-        path.stem.replace("_", "-") for path in folder.glob("*.py") if path.stem != "__init__"
-    )
+    from catalog.methods import method_files
+
+    root = Path(__file__).resolve().parents[2]
+    names = [file.stem.replace("_", "-") for file in method_files(root)]
     if method not in names:
         hint = details(did_you_mean(method, names), f"methods: {listed(names)}")
         raise UsageError(f"there is no method '{method}'{hint}")
