@@ -102,6 +102,7 @@ class MethodDoc(_Plain):
     line: int
     budget: str | None
     needs: str | None
+    on: list[str] = ["decoder"]
     summary: str
     description: str
     equations: list[Equation] = []
@@ -183,6 +184,7 @@ def parse_method(path: str, text: str) -> tuple[MethodDoc | None, list[Problem]]
         line=function.lineno if function else 1,
         budget=_keyword(call, "budget"),
         needs=_keyword(call, "needs"),
+        on=_on(call),
         summary=summary,
         description=description,
         parameters=parameters,
@@ -223,6 +225,14 @@ def _keyword(call: ast.Call | None, name: str) -> str | None:
     if call is None:
         return None
     return next((_constant(item.value) for item in call.keywords if item.arg == name), None)
+
+
+def _on(call: ast.Call | None) -> list[str]:
+    """The kinds of model that a method declares, language models if it says nothing."""
+    given = call.keywords if call else []
+    value = next((item.value for item in given if item.arg == "on"), None)
+    names = value.elts if isinstance(value, ast.Tuple | ast.List) else []
+    return [text for text in map(_constant, names) if text] or ["decoder"]
 
 
 def _parameters(function: ast.FunctionDef) -> list[Parameter]:

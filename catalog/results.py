@@ -24,6 +24,17 @@ FOLDER = Path("impl") / "results"
 TAGS = FOLDER / "tags"
 """Where the observed tags are, below the root."""
 
+KEPT = ("shape", "rank", "cache")
+"""Units of budgets that say what stays rather than what goes."""
+
+COUNTED = ("blocks", "experts")
+"""Units of budgets that are counts rather than shares."""
+
+BUDGETS = (
+    "sparsity", "pattern", "ratio", "slicing", "drop", "keep", "layers", "hidden", "heads", "neurons",
+)  # fmt: skip
+"""What options that set a budget are called."""
+
 MAX_BYTES = 1024 * 1024
 
 _HELP = {
@@ -49,12 +60,12 @@ class ModelUsed(_Record):
 
 
 class TextUsed(_Record):
-    """Text of a run: `samples` windows of `length` tokens."""
+    """Data of a run: `samples` windows of `length` tokens, or labelled samples without a length."""
 
     source: str
     revision: str
     samples: Annotated[int, Field(ge=0)]
-    length: Annotated[int, Field(ge=0)]
+    length: Annotated[int, Field(ge=0)] | None = None
     sha256: str
 
 
@@ -91,10 +102,39 @@ class Budget(_Record):
 
 
 class Quality(_Record):
-    """Perplexity of the dense and of the pruned model; None where it was not finite."""
+    """Perplexity or accuracy of the dense and of the pruned model; None where it was not finite."""
 
-    perplexity_before: Finite | None
-    perplexity_after: Finite | None
+    perplexity_before: Finite | None = None
+    perplexity_after: Finite | None = None
+    accuracy_before: Finite | None = None
+    accuracy_after: Finite | None = None
+
+    @property
+    def metric(self) -> Literal["perplexity", "accuracy"]:
+        """What was measured. Of perplexity less is better, of accuracy more."""
+        return "perplexity" if self.accuracy_before is None else "accuracy"
+
+    @property
+    def before(self) -> float | None:
+        return self.perplexity_before if self.accuracy_before is None else self.accuracy_before
+
+    @property
+    def after(self) -> float | None:
+        return self.perplexity_after if self.accuracy_before is None else self.accuracy_after
+
+    @property
+    def rank(self) -> float:
+        """Smaller is better, whatever the metric; infinite where it was not finite."""
+        if self.after is None:
+            return float("inf")
+        return self.after if self.metric == "perplexity" else -self.after
+
+
+class Parameters(_Record):
+    """Parameters of the whole model."""
+
+    before: Annotated[int, Field(ge=0)]
+    after: Annotated[int, Field(ge=0)]
 
 
 class Cost(_Record):
@@ -114,6 +154,7 @@ class Result(_Record):
     protocol: Protocol
     environment: Environment
     budget: Budget
+    parameters: Parameters | None = None
     quality: Quality
     cost: Cost
 

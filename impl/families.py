@@ -11,12 +11,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from impl.errors import Unsupported
+
+Kind = Literal["decoder", "encoder", "convnet"]
+"""What a model does: predict the next token, or label a text or an image."""
 
 Rows = dict[str, Tensor]
 """Part name to the output rows that belong to it, as an index tensor."""
@@ -24,11 +27,12 @@ Rows = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Family:
-    """A decoder family: where its blocks are, and what is fused inside them.
+    """A model family: where its blocks are, and what is fused inside them.
 
     `blocks`, `attention`, `mlp` are module paths; attention and mlp are
     relative to a block and may be a list of paths. `fused` maps a projection
-    (path in the block) to a function of (config, out) that names its rows.
+    (path in the block) to a function of (its parent module, out) that names
+    its rows. A convolutional network has no blocks in this sense.
     """
 
     name: str
@@ -36,6 +40,11 @@ class Family:
     attention: tuple[str, ...] = ("self_attn",)
     mlp: tuple[str, ...] = ("mlp",)
     fused: Mapping[str, Callable[[Any, int], Rows]] = field(default_factory=dict)
+    kind: Kind = "decoder"
+    out_norms: Mapping[str, str] = field(default_factory=dict)
+    """By role, the norm in a block that a sub-layer's output passes on its way to the stream"""
+    heads_stay: str | None = None
+    """Why heads cannot be taken out, where they cannot"""
 
 
 def _runs(*parts: tuple[str, int]) -> Rows:
@@ -47,19 +56,31 @@ def _runs(*parts: tuple[str, int]) -> Rows:
     return rows
 
 
-def _halves(config: Any, out: int) -> Rows:
+def head_size(attention: Any) -> int:
+    """Channels of one head, as the family's attention module calls it."""
+    for name in ("head_dim", "head_size", "attention_head_size"):
+        if hasattr(attention, name):
+            return int(getattr(attention, name))
+    raise Unsupported(f"{type(attention).__name__} does not say how large its heads are")
+
+
+# The head counts come from the projection's own size, not from the config: heads may be gone.
+
+
+def _halves(parent: Any, out: int) -> Rows:
     return _runs(("gate", out // 2), ("up", out // 2))
 
 
-def _thirds(config: Any, out: int) -> Rows:
+def _thirds(parent: Any, out: int) -> Rows:
     return _runs(("q", out // 3), ("k", out // 3), ("v", out // 3))
 
 
-def _grouped(config: Any, out: int) -> Rows:
+def _grouped(parent: Any, out: int) -> Rows:
     """All queries, then all keys, then all values, keys and values of fewer heads."""
-    heads, groups = config.num_attention_heads, config.num_key_value_heads
-    size = out // (heads + 2 * groups)
-    return _runs(("q", heads * size), ("k", groups * size), ("v", groups * size))
+    queries, size = parent.num_key_value_groups, head_size(parent)
+    rows = out // (queries + 2)
+    assert rows % size == 0
+    return _runs(("q", queries * rows), ("k", rows), ("v", rows))
 
 
 def _per_group(out: int, groups: int, queries: int) -> Rows:
@@ -72,18 +93,17 @@ def _per_group(out: int, groups: int, queries: int) -> Rows:
     }
 
 
-def _per_head(config: Any, out: int) -> Rows:
-    return _per_group(out, config.num_attention_heads, 1)
+def _per_head(parent: Any, out: int) -> Rows:
+    return _per_group(out, out // (3 * head_size(parent)), 1)
 
 
-def _falcon(config: Any, out: int) -> Rows:
-    if config.new_decoder_architecture:
-        return _per_group(
-            out, config.num_kv_heads, config.num_attention_heads // config.num_kv_heads
-        )
-    if config.multi_query:
-        return _per_group(out, 1, config.num_attention_heads)
-    return _per_head(config, out)
+def _falcon(parent: Any, out: int) -> Rows:
+    if parent.new_decoder_architecture:
+        queries = parent.num_heads // parent.num_kv_heads
+        return _per_group(out, out // ((queries + 2) * head_size(parent)), queries)
+    if parent.multi_query:
+        return _per_group(out, 1, out // head_size(parent) - 2)
+    return _per_head(parent, out)
 
 
 _FAMILIES: dict[str, Family] = {}
@@ -95,8 +115,19 @@ def describe(family: Family) -> Family:
     return family
 
 
-for _name in ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "phi"):
+_OUT = {"attention": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"}
+for _name in ("llama", "mistral", "qwen2", "qwen3", "phi"):
     describe(Family(_name, "model.layers"))
+for _name in ("gemma2", "gemma3_text"):
+    describe(Family(_name, "model.layers", out_norms=_OUT))
+describe(
+    Family(
+        "olmo2",
+        "model.layers",
+        out_norms=_OUT,
+        heads_stay="it norms the queries of all heads as one",
+    )
+)
 for _name in ("mixtral", "qwen3_moe"):
     describe(Family(_name, "model.layers", fused={"mlp.experts.gate_up_proj": _halves}))
 describe(
@@ -104,6 +135,7 @@ describe(
         "phi3",
         "model.layers",
         fused={"self_attn.qkv_proj": _grouped, "mlp.gate_up_proj": _halves},
+        heads_stay="its code takes the number of heads from the config, the same for all blocks",
     )
 )
 describe(Family("opt", "model.decoder.layers", mlp=("fc1", "fc2")))
@@ -130,13 +162,25 @@ describe(
         "transformer.h",
         attention=("self_attention",),
         fused={"self_attention.query_key_value": _per_head},
+        heads_stay="the ALiBi slope of a head follows from its number",
     )
 )
+for _name in ("bert", "roberta"):
+    describe(
+        Family(
+            _name,
+            f"{_name}.encoder.layer",
+            attention=("attention",),
+            mlp=("intermediate", "output"),
+            kind="encoder",
+        )
+    )
+describe(Family("resnet", "", kind="convnet"))
 
 
-def families() -> list[str]:
-    """The names of all described families."""
-    return sorted(_FAMILIES)
+def families(kind: Kind = "decoder") -> list[str]:
+    """The names of all described families of a kind."""
+    return sorted(name for name, family in _FAMILIES.items() if family.kind == kind)
 
 
 def family_of(model: nn.Module) -> Family:

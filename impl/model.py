@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
 
-from impl.families import Family, family_of
+from impl.errors import Unsupported
+from impl.families import Family, Kind, family_of, head_size
 
 Tap = tuple[nn.Module, str, int | None]
 """A place where a view's inputs can be seen: module, parameter, expert."""
@@ -33,7 +34,7 @@ class View:
     role: str
     """`attention` or `mlp`"""
     part: str
-    """What the matrix does: q, k, v, gate, up, or the module's own name"""
+    """What the matrix does in every family: q, k, v, o, gate, up or down"""
     module: nn.Module
     parameter: str
     transposed: bool = False
@@ -61,6 +62,13 @@ class View:
             self.stored.copy_(value)
         else:
             self.stored[self.rows.to(self.stored.device)] = value
+
+    def like(self, tensor: Tensor) -> Tensor:
+        """The part of a tensor shaped like the parameter (a gradient, say) that is this view's."""
+        if self.expert is not None:
+            tensor = tensor[self.expert]
+        tensor = tensor.T if self.transposed else tensor
+        return tensor if self.rows is None else tensor[self.rows.to(tensor.device)]
 
     @property
     def shape(self) -> torch.Size:
@@ -111,7 +119,9 @@ def views(model: nn.Module, index: int) -> list[View]:
             experts = range(weight.shape[0]) if weight.ndim == 3 else [None]
             out = weight.shape[-1 if transposed else -2]
             fused = family.fused.get(full)
-            parts = fused(model.config, out) if fused else {full.rsplit(".", 1)[-1]: None}
+            parent = block.get_submodule(full.rpartition(".")[0])
+            own = full.rsplit(".", 1)[-1]
+            parts = fused(parent, out) if fused else {own: None}
             for expert in experts:
                 for part, rows in parts.items():
                     pieces = [prefix, full if expert is None else f"{path}.{expert}"]
@@ -119,8 +129,8 @@ def views(model: nn.Module, index: int) -> list[View]:
                         pieces.append(part)
                     found.append(
                         View(
-                            ".".join(pieces), index, role, part, module, parameter,
-                            transposed, expert, rows,
+                            ".".join(pieces), index, role, _part(role, full, part), module,
+                            parameter, transposed, expert, rows,
                         )
                     )  # fmt: skip
     return found
@@ -129,6 +139,113 @@ def views(model: nn.Module, index: int) -> list[View]:
 def all_views(model: nn.Module) -> list[View]:
     """The prunable weights of the whole model."""
     return [view for index in range(len(blocks(model))) for view in views(model, index)]
+
+
+_PARTS = {
+    "attention": {
+        "q": ("q_proj", "query"),
+        "k": ("k_proj", "key"),
+        "v": ("v_proj", "value"),
+        "o": ("o_proj", "out_proj", "c_proj", "dense"),
+    },
+    "mlp": {
+        "gate": ("gate_proj",),
+        "up": ("up_proj", "fc1", "c_fc", "dense_h_to_4h", "intermediate.dense"),
+        "down": ("down_proj", "fc2", "c_proj", "dense_4h_to_h", "output.dense"),
+    },
+}
+"""What the families call the same thing; where one name has two meanings, with its parent."""
+
+
+def _part(role: str, path: str, part: str) -> str:
+    pair = ".".join(path.split(".")[-2:])
+    for canonical, names in _PARTS[role].items():
+        if part == canonical or part in names or pair in names:
+            return canonical
+    return part
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The attention of one block: `groups` keys and values, each read by `queries` heads.
+
+    In q (rows) and o (columns), heads lie in the order (group, query, channel),
+    in k and v (rows) in the order (group, channel); `size` is channels a head.
+    """
+
+    q: View
+    k: View
+    v: View
+    o: View
+    groups: int
+    queries: int
+    size: int
+
+    @property
+    def count(self) -> int:
+        """Query heads."""
+        return self.groups * self.queries
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """The MLP of one block: rows of up (and of gate, if there is one), columns of down."""
+
+    gate: View | None
+    up: View
+    down: View
+
+    @property
+    def count(self) -> int:
+        return self.up.shape[0]
+
+
+def heads(model: nn.Module, index: int) -> Heads:
+    """The heads of block `index`. Raises `Unsupported` where there are none in this sense."""
+    found = {view.part: view for view in views(model, index) if view.role == "attention"}
+    if not {"q", "k", "v", "o"} <= found.keys():
+        raise Unsupported(f"block {index} has no query, key, value and output projections")
+    q, k, v, o = (found[part] for part in "qkvo")
+    size = head_size(attention_module(model, index))
+    groups = k.shape[0] // size
+    return Heads(q, k, v, o, groups, q.shape[0] // (size * groups), size)
+
+
+def neurons(model: nn.Module, index: int) -> Neurons:
+    """The neurons of block `index`. Raises `Unsupported` for a mixture of experts."""
+    found = {view.part: view for view in views(model, index) if view.role == "mlp"}
+    if any(view.expert is not None for view in found.values()):
+        raise Unsupported(
+            f"the MLP of block {index} is a mixture of experts",
+            "Choose a dense model, or a method that prunes experts.",
+        )
+    return Neurons(found.get("gate"), found["up"], found["down"])
+
+
+def attention_module(model: nn.Module, index: int) -> nn.Module:
+    """The module that splits queries, keys and values into heads."""
+    family = family_of(model)
+    q = next(view for view in views(model, index) if view.part == "q")
+    path = q.name.removeprefix(f"{family.blocks}.{index}.").rpartition(".")[0]
+    if q.rows is not None:  # the name of a fused part ends in the part
+        path = path.rpartition(".")[0]
+    return blocks(model)[index].get_submodule(path)
+
+
+def experts(model: nn.Module, index: int) -> nn.Module:
+    """The module that holds the experts of block `index`, (experts, …, …) parameters.
+
+    Raises `Unsupported` for a dense MLP.
+    """
+    for module in blocks(model)[index].modules():
+        if _is_experts(module):
+            return module
+    raise Unsupported(f"block {index} has no experts", "Choose a mixture-of-experts model.")
+
+
+def kind_of(model: nn.Module) -> Kind:
+    """Whether this is a decoder, an encoder or a convolutional network."""
+    return family_of(model).kind
 
 
 def _role(family: Family, path: str) -> str | None:

@@ -7,52 +7,100 @@ import importlib
 import inspect
 import pkgutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 import impl.methods
+from impl import units
 from impl.calibration import Calibration
 from impl.errors import BadInput, PrunedexError, Unsupported
+from impl.families import Kind, family_of
+from impl.losses import Data
 from impl.masks import NM
 from impl.memory import PeakMemory
-from impl.model import View, all_views
+from impl.model import View, all_views, blocks, kind_of
 from impl.session import Progress, Session, session
+from impl.surgery import settle
+from impl.tasks import LabelledData
+from impl.units import UNITS, Unit
 
-Function = TypeVar("Function", bound=Callable[..., None])
-COMMON = ("model", "calibration", "sparsity", "pattern")
-"""Parameters that `prune` fills in itself; all others are a method's own."""
+Function = TypeVar("Function", bound=Callable[..., "Amount | None"])
+GIVEN = ("model", "calibration")
+"""Parameters that `prune` fills in itself; all others are the budget and a method's own."""
+
+Part = Literal["embeddings", "norms", "biases", "head", "router", "weights"]
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What a method took away where the core cannot count it: `removed` of `total`."""
+
+    removed: int
+    total: int
 
 
 @dataclass(frozen=True)
 class Method:
-    """A registered method: what its budget counts, what it needs, and the function."""
+    """A registered method: what its budget counts, what it needs, and the function.
+
+    `needs` is what it is given: nothing, text, or labelled samples. `on` is the
+    kind of model it prunes. `touches` are the parts besides the prunable
+    weights that it may change. `quick` are options for a run within a second,
+    for methods that train or search.
+    """
 
     name: str
-    budget: Literal["weights"]
-    needs: Literal["nothing", "calibration"]
-    run: Callable[..., None]
+    unit: Unit
+    needs: Literal["nothing", "calibration", "labels"]
+    run: Callable[..., Amount | None]
+    on: tuple[Kind, ...] = ("decoder",)
+    touches: tuple[Part, ...] = ()
+    quick: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, inspect.Parameter]:
-        """The method's own hyperparameters, by name."""
+        """The budget and the method's own hyperparameters, by name."""
         parameters = inspect.signature(self.run, eval_str=True).parameters
-        return {name: p for name, p in parameters.items() if name not in COMMON}
+        return {name: p for name, p in parameters.items() if name not in GIVEN}
+
+    @property
+    def budgets(self) -> list[str]:
+        """The arguments of the budget that this method takes."""
+        return [name for name in self.unit.arguments if name in self.options]
+
+    @property
+    def patterned(self) -> bool:
+        """Whether it can leave an N:M pattern."""
+        return "pattern" in self.options
+
+    @property
+    def nothing(self) -> dict[str, float]:
+        """The budget that changes nothing."""
+        return dict.fromkeys(self.budgets, self.unit.nothing)
 
 
 _REGISTRY: dict[str, Method] = {}
 
 
 def method(
-    name: str, *, budget: Literal["weights"], needs: Literal["nothing", "calibration"]
+    name: str,
+    *,
+    budget: units.Name,
+    needs: Literal["nothing", "calibration", "labels"],
+    on: tuple[Kind, ...] = ("decoder",),
+    touches: tuple[Part, ...] = (),
+    quick: Mapping[str, Any] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function as the method `name`; the file must be impl/methods/<name>.py."""
 
     def register(function: Function) -> Function:
-        _REGISTRY[name] = Method(name, budget, needs, function)
+        unit = UNITS[budget]
+        _REGISTRY[name] = Method(name, unit, needs, function, on, touches, quick or {})
         return function
 
     return register
@@ -96,36 +144,38 @@ class Layer:
 class Report:
     """What a run did: the budget asked and achieved, where, and at what cost.
 
-    `seconds` and `peak_memory_bytes` are of the pruning alone. Memory is the
-    process's resident memory on a CPU and allocated device memory on CUDA.
+    `asked` and `achieved` are in the terms of the unit (see `impl.units`),
+    `removed` and `total` are counts of it. `seconds` and `peak_memory_bytes`
+    are of the pruning alone. Memory is the process's resident memory on a CPU
+    and allocated device memory on CUDA. `layers` is empty where no weights are
+    zeroed; `details` is what the method itself wants to say.
     """
 
     method: str
     options: dict[str, Any]
+    unit: str
     asked: float
+    achieved: float
     removed: int
     total: int
+    parameters: tuple[int, int]
+    """Of the whole model, before and after"""
     seconds: float
     peak_memory_bytes: int
     memory_before_bytes: int
     read: dict[str, int]
+    details: dict[str, Any]
     layers: list[Layer] = field(repr=False)
 
-    @property
-    def achieved(self) -> float:
-        return self.removed / self.total
-
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "achieved": self.achieved}
+        return asdict(self)
 
 
 def prune(
-    model: nn.Module,
+    model: PreTrainedModel,
     method: str,
     *,
-    calibration: Calibration | None = None,
-    sparsity: float | None = None,
-    pattern: str | NM | None = None,
+    calibration: Data | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     batch_size: int = 1,
@@ -134,48 +184,68 @@ def prune(
 ) -> Report:
     """Prune `model` in place with a method of the catalog.
 
-    `sparsity` is the share of weights removed from every linear map of
-    attention and MLP (0 ≤ sparsity < 1, 0.5 if nothing is said), `pattern` an
-    N:M pattern such as "2:4", which implies its sparsity. `device` is where
-    one block at a time is worked on while the model stays where it is.
-    `options` are the method's own hyperparameters.
+    `options` are the budget, under the name that the method's unit gives it
+    (`sparsity`, `ratio`, `drop`, … see `impl.units`), and the method's own
+    hyperparameters. Of a budget not given, the method's default is taken.
+    `pattern` is an N:M pattern such as "2:4", which implies its sparsity.
+    `calibration` is text, or labelled samples for methods that need labels.
+    `device` is where one block at a time is worked on while the model stays
+    where it is.
 
     Raises `BadInput` (a ValueError) for a wrong budget, pattern, option or
-    calibration and `Unsupported` for a model that is not described; the model
-    is then untouched. The caller's random state, training flags, dtype,
+    calibration and `Unsupported` for a model that the method cannot prune; the
+    model is then untouched. The caller's random state, training flags, dtype,
     device, tying and `requires_grad` stay as they were.
     """
     chosen = find(method)
-    nm = NM.parse(pattern)
-    asked = budget(sparsity, nm)
-    check_options(chosen, options)
-    targets = all_views(model)
+    check_kind(chosen, model)
+    arguments = check_options(chosen, options, model)
+    nm = arguments.get("pattern")
+    targets = all_views(model) if kind_of(model) != "convnet" else []
     check_model(targets, nm)
-    arguments: dict[str, Any] = {"sparsity": asked, "pattern": nm, **options}
-    if chosen.needs == "calibration":
-        arguments["calibration"] = _check_calibration(model, chosen, calibration)
+    given = dict(arguments)
+    if chosen.needs != "nothing":
+        given["calibration"] = _check_data(model, chosen, calibration)
     if batch_size < 1:
         raise BadInput(f"batch size {batch_size} is below 1")
+    unit = chosen.unit
     settings = Session(torch.device(device) if device else None, batch_size, progress)
+    before = unit.count(model) if unit.count else 0
+    parameters = _parameters(model)
     started = time.perf_counter()
     memory = PeakMemory(next(model.parameters()).device, settings.device)
     with memory, torch.no_grad(), session(model, settings, seed):
-        chosen.run(model, **arguments)
+        amount = chosen.run(model, **given)
     seconds = time.perf_counter() - started
-    layers = [Layer(view.name, int((view.W == 0).sum()), view.numel) for view in targets]
+    layers: list[Layer] = []
+    if amount is not None:
+        removed, total = amount.removed, amount.total
+    elif unit.name == "weights":
+        layers = [Layer(view.name, int((view.W == 0).sum()), view.numel) for view in targets]
+        removed, total = sum(layer.removed for layer in layers), before
+    else:
+        assert unit.count is not None, f"{method} does not say what it removed"
+        removed, total = before - unit.count(model), before
+        if arguments != {**arguments, **chosen.nothing}:
+            settle(model)
+    asked = _asked(chosen, arguments, removed, total)
     report = Report(
         method,
-        {"sparsity": asked, "pattern": str(nm) if nm else None, **options},
+        {**arguments, **({"pattern": str(nm) if nm else None} if chosen.patterned else {})},
+        unit.name,
         asked,
-        sum(layer.removed for layer in layers),
-        sum(layer.total for layer in layers),
+        unit.achieved(removed, total) / (len(blocks(model)) if unit.name == "experts" else 1),
+        removed,
+        total,
+        (parameters, _parameters(model)),
         seconds,
         memory.peak,
         memory.before,
         dict(settings.read),
+        settings.details,
         layers,
     )
-    if report.removed < round(asked * report.total) - len(layers):
+    if unit.name == "weights" and report.removed < round(asked * report.total) - len(layers):
         raise PrunedexError(
             f"{method} removed {report.removed:,} of {report.total:,} weights, "
             f"short of the sparsity of {asked:g} that was asked",
@@ -184,28 +254,59 @@ def prune(
     return report
 
 
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _asked(chosen: Method, arguments: dict[str, Any], removed: int, total: int) -> float:
+    """The budget as one number; of a shape, the share of parameters that it comes to."""
+    if chosen.unit.name == "shape":
+        return chosen.unit.achieved(removed, total)
+    value = arguments[chosen.budgets[0]]
+    return float(value) if chosen.unit.kind == "share" else int(value)
+
+
+def check_kind(chosen: Method, model: nn.Module) -> None:
+    """Raises `Unsupported` for a model of a kind that the method does not prune."""
+    kind = kind_of(model)
+    if kind not in chosen.on:
+        wanted = " or ".join(KINDS[name] for name in chosen.on)
+        raise Unsupported(
+            f"{chosen.name} prunes {wanted}, and {family_of(model).name} is {KINDS[kind]}",
+            "Choose another model or another method.",
+        )
+
+
+KINDS: dict[Kind, str] = {
+    "decoder": "a language model",
+    "encoder": "an encoder that classifies text",
+    "convnet": "a convolutional network",
+}
+
+
 def budget(sparsity: float | None, pattern: NM | None) -> float:
     """The share of weights to remove. Raises `BadInput` if it is none, or contradicts `pattern`."""
     if sparsity is None:
         return pattern.sparsity if pattern else 0.5
-    if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)):
-        raise BadInput(f"sparsity {sparsity!r} is not a number")
-    if not 0 <= sparsity < 1:
-        raise BadInput(
-            f"sparsity {sparsity:g} is not in the range 0 ≤ sparsity < 1",
-            "It is the share of weights to remove: 0.5 removes half of them.",
-        )
-    if pattern and abs(sparsity - pattern.sparsity) > 1e-9:
+    value = UNITS["weights"].check("sparsity", sparsity)
+    if pattern and abs(value - pattern.sparsity) > 1e-9:
         raise BadInput(
             f"pattern {pattern} removes {pattern.sparsity:.4g} of the weights, "
-            f"not the sparsity of {sparsity:g} that was asked",
+            f"not the sparsity of {value:g} that was asked",
             "Leave the sparsity out, or choose another pattern.",
         )
-    return float(sparsity)
+    return value
 
 
-def check_options(chosen: Method, options: dict[str, Any]) -> None:
-    """Raises `BadInput`, with the closest name, for an option that the method does not have."""
+def check_options(
+    chosen: Method, options: Mapping[str, Any], model: nn.Module | None = None
+) -> dict[str, Any]:
+    """All arguments of a run, the budget and the defaults filled in.
+
+    Without a model, what depends on it is left out. Raises `BadInput`, with
+    the closest name, for an option that the method does not have, and for a
+    budget that is none.
+    """
     for name in options:
         if name not in chosen.options:
             near = difflib.get_close_matches(name, chosen.options, n=1)
@@ -213,6 +314,26 @@ def check_options(chosen: Method, options: dict[str, Any]) -> None:
                 f"{chosen.name} has no option '{name}'" + (f"; closest: {near[0]}" if near else ""),
                 f"Its options: {', '.join(chosen.options) or 'none'}.",
             )
+    found = {name: p.default for name, p in chosen.options.items()} | dict(options)
+    if chosen.patterned:
+        found["pattern"] = NM.parse(found["pattern"])
+    for name in chosen.budgets:
+        value = options.get(name)
+        if value is None and chosen.unit.name == "weights":
+            pattern = found.get("pattern")
+            found[name] = pattern.sparsity if pattern else chosen.options[name].default
+            continue
+        if value is None:
+            value = chosen.options[name].default
+        if value is None and model is not None:
+            value = chosen.unit.default(model)
+        if value is None:
+            del found[name]
+        else:
+            found[name] = chosen.unit.check(name, value, model)
+    if chosen.unit.name == "weights":
+        found["sparsity"] = budget(found["sparsity"], found.get("pattern"))
+    return found
 
 
 def check_model(targets: list[View], pattern: NM | None) -> None:
@@ -235,15 +356,27 @@ def check_model(targets: list[View], pattern: NM | None) -> None:
             )
 
 
-def _check_calibration(
-    model: nn.Module, chosen: Method, calibration: Calibration | None
-) -> Calibration:
-    if calibration is None:
+def _check_data(model: nn.Module, chosen: Method, data: Data | None) -> Data:
+    if chosen.needs == "labels":
+        if not isinstance(data, LabelledData):
+            raise BadInput(
+                f"{chosen.name} needs labelled samples",
+                "Give prune() LabelledData, for example load_task('agreement', 256).",
+            )
+        if not len(data):
+            raise BadInput("there are no labelled samples")
+        labels: int = model.config.num_labels  # type: ignore[union-attr, assignment]
+        if data.labels.min() < 0 or data.labels.max() >= labels:
+            raise BadInput(
+                f"a sample has the label {int(data.labels.max())}, the model has {labels} labels"
+            )
+        return data
+    if not isinstance(data, Calibration):
         raise BadInput(
             f"{chosen.name} needs calibration text",
             "Give prune() a Calibration, for example load_calibration('lee', tokenizer).",
         )
-    tokens = calibration.tokens
+    tokens = data.tokens
     if tokens.ndim != 2 or not tokens.numel():
         raise BadInput(
             f"calibration tokens have the shape {tuple(tokens.shape)}, not (samples, length)"
@@ -260,4 +393,4 @@ def _check_calibration(
         raise BadInput(
             f"calibration windows have {tokens.shape[1]} tokens, the model's context {context}"
         )
-    return calibration
+    return data

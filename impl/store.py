@@ -1,4 +1,4 @@
-"""Save a pruned model so that plain transformers loads it, or save nothing at all."""
+"""Save a pruned model so that it can be loaded again, by plain transformers where it can be."""
 
 from __future__ import annotations
 
@@ -6,18 +6,147 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
+from impl import runtime
 from impl.errors import BadInput, PrunedexError
+from impl.families import Kind, families
+from impl.registry import find
+from impl.surgery import fit
 
 MANIFEST = "prunedex.json"
 """What was done to the model, beside its weights; also marks a folder as ours."""
+
+
+Rebuilder = Callable[[PreTrainedModel, dict[str, Any]], None]
+_REBUILDERS: dict[str, Rebuilder] = {}
+Function = TypeVar("Function", bound=Rebuilder)
+
+AUTO = {
+    "decoder": AutoModelForCausalLM,
+    "encoder": AutoModelForSequenceClassification,
+    "convnet": AutoModelForImageClassification,
+}
+"""What transformers builds for each kind of family."""
+
+
+def rebuilds(name: str) -> Callable[[Function], Function]:
+    """Register how a fresh model gets the modules that the method `name` leaves.
+
+    The method leaves `config.prunedex = {"structure": name, …}`; the function
+    is called with a model made from the config and with that description,
+    before the weights are read. Shapes need not be right yet.
+    """
+
+    def register(function: Function) -> Function:
+        _REBUILDERS[name] = function
+        return function
+
+    return register
+
+
+def read_checkpoint(folder: str | Path, config: Any = None, dtype: Any = None) -> PreTrainedModel:
+    """A model from a checkpoint that plain transformers cannot build: by the shapes in its files.
+
+    Also puts run-time policies back. Raises `BadInput` for a checkpoint whose
+    files do not make up a model.
+    """
+    folder = Path(folder)
+    config = config or AutoConfig.from_pretrained(folder, local_files_only=True)
+    if getattr(config, "prunedex", None):
+        model = _from_shapes(folder, config, dtype)
+    else:
+        kind = AUTO[describe_kind(config)]
+        model = kind.from_pretrained(
+            folder, config=config, dtype=dtype or "auto", local_files_only=True
+        )
+    model.eval()
+    attach_saved(model, folder)
+    return model
+
+
+def describe_kind(config: Any) -> str:
+    """The kind of the family that `config` belongs to; decoder for those not described."""
+    name = getattr(config, "model_type", "")
+    kinds: tuple[Kind, ...] = ("encoder", "convnet")
+    return next((kind for kind in kinds if name in families(kind)), "decoder")
+
+
+def attach_saved(model: PreTrainedModel, folder: Path) -> None:
+    """Attach the run-time policies that a checkpoint of ours was saved with."""
+    try:
+        saved = json.loads((folder / MANIFEST).read_text("utf-8")).get("runtime", [])
+    except (OSError, ValueError, AttributeError):
+        return
+    for policy in saved:
+        find(str(policy["method"]))  # only methods of ours are ever imported
+        file = folder / f"{policy['method']}.safetensors"
+        tensors = load_file(file) if file.is_file() else {}
+        runtime.restore(model, str(policy["method"]), policy["options"], tensors)
+
+
+def _from_shapes(folder: Path, config: Any, dtype: Any) -> PreTrainedModel:
+    description = dict(config.prunedex)
+    wanted = dtype if isinstance(dtype, torch.dtype) else getattr(config, "dtype", None)
+    model: PreTrainedModel = AUTO[describe_kind(config)].from_config(
+        config, dtype=wanted or torch.float32
+    )
+    structure = description.get("structure")
+    if structure is not None:
+        find(str(structure))
+        if structure not in _REBUILDERS:
+            raise BadInput(f"{folder}: {structure} leaves no structure of its own")
+        _REBUILDERS[structure](model, description)
+    state: dict[str, torch.Tensor] = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        state |= load_file(file)
+    try:
+        fit(model, {name: tensor.shape for name, tensor in state.items()})
+        missing = set(model.load_state_dict(state, strict=False).missing_keys)
+    except (ValueError, RuntimeError, AttributeError) as error:
+        raise BadInput(f"{folder} is not a checkpoint of this model: {error}") from error
+    model.tie_weights()
+    tied = {
+        name for name in missing if model.get_parameter(name).data_ptr() in _pointers(model, state)
+    }
+    if missing - tied:
+        raise BadInput(f"{folder} is incomplete: {sorted(missing - tied)[0]} is not in its files")
+    return model
+
+
+def _save_shapes(model: PreTrainedModel, folder: Path) -> None:
+    """Config and weights of a model that transformers cannot build, under its own names."""
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.save_pretrained(folder)
+    state: dict[str, torch.Tensor] = {}
+    stored: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() not in stored or not tensor.numel():  # tied ones once
+            state[name] = tensor.detach().contiguous()
+            stored.add(tensor.data_ptr())
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _pointers(model: PreTrainedModel, names: Iterable[str]) -> set[int]:
+    own = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+    return {own[name].data_ptr() for name in names}
 
 
 def check_target(folder: Path, overwrite: bool = False) -> None:
@@ -60,10 +189,21 @@ def save(
     check_target(folder, overwrite)
     with _beside(folder) as draft:
         try:
-            with _without_bars():
-                model.save_pretrained(draft)
+            if getattr(model.config, "prunedex", None):
+                _save_shapes(model, draft)
+            else:
+                with _without_bars():
+                    model.save_pretrained(draft)
             if tokenizer is not None:
                 tokenizer.save_pretrained(draft)
+            policies = []
+            for policy in runtime.attached(model):
+                options, tensors = policy.state()
+                policies.append({"method": policy.name, "options": options})
+                if tensors:
+                    save_file(tensors, draft / f"{policy.name}.safetensors")
+            if policies:
+                record = {**record, "runtime": policies}
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
             (draft / MANIFEST).write_text(text, encoding="utf-8")
             # Drafts are private; what is done is as readable as any other new file.

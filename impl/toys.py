@@ -10,9 +10,12 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
-VOCABULARY, WIDTH, CONTEXT = 97, 32, 64
+from impl.store import AUTO, describe_kind
+from impl.tasks import LabelledData
+
+VOCABULARY, WIDTH, CONTEXT, LABELS = 97, 32, 64, 4
 
 _LLAMA: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -40,6 +43,21 @@ _SHORT: dict[str, Any] = {
 _ALTERNATING = {
     "sliding_window": 8,
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+}
+
+_ENCODER = {
+    **_SHORT,
+    "intermediate_size": 64,
+    "max_position_embeddings": CONTEXT + 2,
+    "num_labels": LABELS,
+}
+_CONVNET: dict[str, Any] = {
+    "num_channels": 1,
+    "embedding_size": 8,
+    "hidden_sizes": [16, 24],
+    "depths": [2, 2],
+    "layer_type": "basic",
+    "num_labels": LABELS,
 }
 
 TOYS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -83,6 +101,10 @@ TOYS: dict[str, tuple[str, dict[str, Any]]] = {
         {**_SHORT, "new_decoder_architecture": True, "num_kv_heads": 2},
     ),
     "bloom": ("BloomConfig", _SHORT),
+    "bert": ("BertConfig", _ENCODER),
+    "roberta": ("RobertaConfig", _ENCODER),
+    "resnet-basic": ("ResNetConfig", _CONVNET),
+    "resnet-bottleneck": ("ResNetConfig", {**_CONVNET, "layer_type": "bottleneck"}),
 }
 """Name to transformers' configuration class and its arguments."""
 
@@ -95,12 +117,13 @@ def toy(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrai
     config_class, arguments = TOYS[name]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            getattr(transformers, config_class)(**arguments), dtype=dtype
-        )
+        config = getattr(transformers, config_class)(**arguments)
+        model: PreTrainedModel = AUTO[describe_kind(config)].from_config(config, dtype=dtype)
         with torch.no_grad():
             for parameter in model.parameters():
-                if parameter.ndim >= 2:
+                if parameter.ndim == 4:
+                    parameter.mul_(torch.rand(len(parameter), 1, 1, 1) + 0.5)
+                elif parameter.ndim >= 2:
                     # Larger than the usual initialisation, so that every layer matters.
                     noise = torch.randn(parameter.shape) / parameter.shape[-1] ** 0.5
                     scale = torch.rand(parameter.shape[-1]) + 0.5
@@ -115,3 +138,23 @@ def toy_tokens(samples: int = 4, length: int = 16, seed: int = 1) -> torch.Tenso
     """Random tokens of the toys' vocabulary, (samples, length)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(3, VOCABULARY, (samples, length), generator=generator)
+
+
+def _kind(name: str) -> str:
+    return describe_kind(getattr(transformers, TOYS[name][0])())
+
+
+def toys_of(kind: str) -> list[str]:
+    """The toys of a kind of model."""
+    return [name for name in TOYS if _kind(name) == kind]
+
+
+def toy_labelled(name: str, samples: int = 8, seed: int = 1) -> LabelledData:
+    """Random inputs with random labels for the encoder or convolutional toy `name`."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, LABELS, (samples,), generator=generator)
+    if _kind(name) == "encoder":
+        inputs = {"input_ids": toy_tokens(samples, 16, seed)}
+    else:
+        inputs = {"pixel_values": torch.randn(samples, 1, 32, 32, generator=generator)}
+    return LabelledData(inputs, labels, "toy", "random", seed)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from impl.calibration import Calibration
 from impl.model import Tap, View, blocks, observed, views
@@ -32,6 +33,7 @@ class Block:
 
     def __init__(self, model: nn.Module, index: int, activations: _Activations | None) -> None:
         self.index = index
+        self._ahead: list[Tensor] | None = None
         self.module = blocks(model)[index]
         self.views: list[View] = views(model, index)
         self._activations = activations
@@ -62,8 +64,8 @@ class Block:
             sums[tap] = sums[tap].add_(value) if tap in sums else value
 
         with observed(self.module, {view.tap for view in self.views}, observe):
-            for batch in range(len(self._activations.hidden)):
-                self._run(batch)
+            for batch in range(self.batches):
+                self.run(batch)
                 last = None
         current().read[statistic.__name__] += sum(len(h) for h in self._activations.hidden)
         for view in self.views:
@@ -72,17 +74,62 @@ class Block:
             else:
                 yield view, statistic(view.stored.new_zeros((1, view.shape[1])))
 
-    def _run(self, batch: int) -> Tensor:
-        """The block's output for one batch, its input left as it is."""
+    @torch.no_grad()
+    def capture(self, wanted: Sequence[View]) -> Iterator[dict[str, Tensor]]:
+        """For each batch, the inputs of the views in `wanted`: name to (tokens, in), not summed."""
+        taps = {view.tap for view in wanted}
+        for batch in range(self.batches):
+            seen: dict[Tap, Tensor] = {}
+            with observed(self.module, taps, seen.__setitem__):
+                self.run(batch)
+            current().read["capture"] += len(self.inputs(batch))
+            yield {
+                view.name: seen[view.tap].reshape(-1, view.shape[1])
+                for view in wanted
+                if view.tap in seen
+            }
+
+    @torch.no_grad()
+    def before_and_after(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch, the hidden state before and after the block, (batch, length, width)."""
+        for batch in range(self.batches):
+            after = self._ahead[batch] if self._ahead is not None else self.run(batch)
+            current().read["before_and_after"] += len(after)
+            yield self.inputs(batch), after
+
+    @property
+    def batches(self) -> int:
+        """How many batches of calibration windows there are."""
+        assert self._activations is not None, "walk(model) without calibration has no activations"
+        return len(self._activations.hidden)
+
+    def inputs(self, batch: int) -> Tensor:
+        """The hidden state that reaches the block, (batch, length, width); do not change it."""
+        assert self._activations is not None
+        return self._activations.hidden[batch]
+
+    def run(
+        self,
+        batch: int,
+        hidden: Tensor | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """The block's output for one batch, (batch, length, width).
+
+        `hidden` stands in for the block's own input, `weights` for parameters
+        of the block, by their path in it. Gradients flow if the caller enables them.
+        """
         assert self._activations is not None
         args, kwargs = self._activations.calls[self.index][batch]
-        return _first(self.module(self._activations.hidden[batch], *args, **kwargs))
+        hidden = self._activations.hidden[batch] if hidden is None else hidden
+        if weights is None:
+            return _first(self.module(hidden, *args, **kwargs))
+        return _first(functional_call(self.module, dict(weights), (hidden, *args), kwargs))
 
     def _advance(self) -> None:
         """Turn the activations into the input of the next block, with this block as it is now."""
-        assert self._activations is not None
-        for batch in range(len(self._activations.hidden)):
-            self._activations.hidden[batch] = self._run(batch)
+        for batch in range(self.batches):
+            self._activations.hidden[batch] = self.run(batch)  # type: ignore[union-attr]
 
 
 @torch.no_grad()
@@ -90,17 +137,20 @@ def walk(
     model: nn.Module,
     calibration: Calibration | None = None,
     propagate: Literal["pruned", "dense"] = "pruned",
+    batch_size: int | None = None,
 ) -> Iterator[Block]:
     """Yield the blocks in order; with `calibration`, each knows what goes into its views.
 
     `propagate="pruned"`: what a block passes on is computed after the caller
     has changed it, so that later blocks see the errors of earlier ones, as in
-    Wanda and SparseGPT; `"dense"`: before. A block is on the session's device
+    Wanda and SparseGPT; `"dense"`: before. `batch_size` windows go through a
+    block at once, the session's number if nothing is said. A block is on the session's device
     while it is visited and goes home afterwards.
     """
     settings, home = current(), next(model.parameters()).device
     device = settings.device or home
-    activations = _record(model, calibration, device) if calibration is not None else None
+    size = batch_size or settings.batch_size
+    activations = _record(model, calibration, device, size) if calibration is not None else None
     count = len(blocks(model))
     for index in range(count):
         if settings.progress:
@@ -110,11 +160,12 @@ def walk(
             settings.undo.callback(block.module.to, home)
             block.module.to(device)
         if activations is not None and propagate == "dense" and index + 1 < count:
-            ahead = [block._run(batch) for batch in range(len(activations.hidden))]
+            block._ahead = [block.run(batch) for batch in range(block.batches)]
         yield block
         if activations is not None and index + 1 < count:
             if propagate == "dense":
-                activations.hidden[:] = ahead
+                assert block._ahead is not None
+                activations.hidden[:] = block._ahead
             else:
                 block._advance()
             activations.calls[index].clear()
@@ -124,7 +175,9 @@ def walk(
         settings.progress(count, count, "done")
 
 
-def _record(model: nn.Module, calibration: Calibration, device: torch.device) -> _Activations:
+def _record(
+    model: nn.Module, calibration: Calibration, device: torch.device, batch_size: int
+) -> _Activations:
     """Record the first block's inputs and every block's own arguments, block by block.
 
     Masks, positions and rotary tables differ from block to block where
@@ -165,8 +218,8 @@ def _record(model: nn.Module, calibration: Calibration, device: torch.device) ->
         for index, layer in enumerate(layers):
             layer.forward = pass_over(index)
         frame: Any = model.get_submodule(str(model.base_model_prefix))
-        for start in range(0, len(tokens), current().batch_size):
-            frame(tokens[start : start + current().batch_size], use_cache=False)
+        for start in range(0, len(tokens), batch_size):
+            frame(tokens[start : start + batch_size], use_cache=False)
     finally:
         for layer, forward in zip(layers, own, strict=True):
             layer.__dict__.pop("forward")

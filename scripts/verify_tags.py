@@ -21,7 +21,8 @@ import transformers
 
 from catalog.schema import DIMENSIONS
 from catalog.store import Catalog
-from impl.contract import TAG_FAMILIES, observe_tags
+from impl.evidence import declared, toys_for
+from impl.experiments import observe_tags
 
 
 def claims(catalog: Catalog, method: str) -> dict[str, list[str]]:
@@ -48,7 +49,7 @@ def verify(catalog: Catalog, method: str) -> dict[str, Any]:
         "method": method,
         "checked": dt.date.today().isoformat(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "families": list(TAG_FAMILIES),
+        "families": [f for f in toys_for(method) if declared(method, f) is None],
         "tags": tags,
     }
 

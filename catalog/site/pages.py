@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from catalog.methods import MethodDoc
-from catalog.results import Result
+from catalog.results import COUNTED, KEPT, Result, TextUsed
 from catalog.schema import KINDS, Entry
 from catalog.site import addresses
 from catalog.site import shelf as shelves
@@ -50,10 +50,26 @@ class Words:
 
     @staticmethod
     def amount(value: float, unit: str) -> str:
-        """A budget with its unit: a share of weights, or a count of things."""
-        if 0 <= value <= 1 and value != int(value):
-            return f"{percent(value)} of {unit}"
-        return f"{number(value if value != int(value) else int(value))} {unit}"
+        """A budget with its unit: a share of what goes or stays, or a count of things that go."""
+        if unit in COUNTED:
+            each = " of each block" if unit == "experts" else ""
+            return f"{number(value if value != int(value) else int(value))} {unit}{each}"
+        what = {"shape": "parameters", "hidden": "hidden channels", "rank": "the full rank"}
+        stays = " kept" if unit in KEPT else ""
+        return f"{percent(value)} of {what.get(unit, unit)}{stays}"
+
+    @staticmethod
+    def needs(needs: str | None) -> str:
+        """What a method is given, in words."""
+        words = {"calibration": "calibration text", "labels": "labelled samples"}
+        return words.get(needs or "", "no data")
+
+    @staticmethod
+    def data(data: TextUsed) -> str:
+        """How many windows or samples of what."""
+        if data.length is None:
+            return f"{data.samples:,} labelled samples of {data.source}"
+        return f"{data.samples} windows of {data.length} tokens of {data.source}"
 
     @staticmethod
     def environments(results: list[Result]) -> list[str]:
@@ -426,10 +442,13 @@ def run_command(method: MethodDoc, *more: str) -> str:
 
 
 def _commands(method: MethodDoc) -> list[dict[str, str]]:
-    found = [
-        ("In seconds, on the tiny model that comes along", run_command(method)),
-        ("On a real one, SmolLM2 135M", run_command(method, "--model", "smollm2-135m")),
-    ]
+    found = [("In seconds, on the tiny model that comes along", run_command(method))]
+    if method.on == ["decoder"] and method.budget != "experts":
+        found.append(
+            ("On a real one, SmolLM2 135M", run_command(method, "--model", "smollm2-135m"))
+        )
+    else:
+        found.append(("On one of yours", run_command(method, "--model", "./my-model")))
     if any(parameter.name == "pattern" for parameter in method.parameters):
         pattern = ("--model", "smollm2-135m", "--pattern", "2:4")
         found.append(("With two of every four weights kept", run_command(method, *pattern)))

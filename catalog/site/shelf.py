@@ -9,7 +9,7 @@ from functools import cached_property
 
 from catalog.bibtex import to_bibtex
 from catalog.methods import MethodDoc
-from catalog.results import Observation, Protocol, Result, comparable
+from catalog.results import BUDGETS, Observation, Protocol, Result, comparable
 from catalog.schema import DIMENSIONS, Dimension, Edge, Entry, Value
 from catalog.site import addresses
 from catalog.store import Catalog
@@ -181,7 +181,7 @@ class Shelf:
     def measured(self, method: str | None = None) -> list[Measured]:
         """Results, of one method or of all, parted wherever two protocols must not be compared.
 
-        In a group, settings stand together, and within a setting the lower perplexity first.
+        In a group, settings stand together, and within a setting the better first.
         """
         wanted = [each for each in self.catalog.results if method in (None, each.method)]
         # Without calibration a run fits several groups; those that set one apart come first.
@@ -223,12 +223,11 @@ class Shelf:
 
 
 def _rank(result: Result) -> tuple[str, float, str, float, str]:
-    after = result.quality.perplexity_after
     return (
         result.budget.unit,
         result.budget.asked,
         setting(result),
-        float("inf") if after is None else after,
+        result.quality.rank,
         result.method,
     )
 
@@ -283,12 +282,15 @@ def option_text(value: object) -> str:
 
 
 def setting(result: Result) -> str:
-    """The options of a run that were set, as one phrase."""
+    """The budget of a run as one phrase; its other options are in the command."""
     parts = [
-        f"{name.replace('_', ' ')} {option_text(value)}"
+        f"{name} {option_text(value)}"
         for name, value in result.options.items()
-        # A pattern says the sparsity too.
-        if value is not None and not (name == "sparsity" and result.options.get("pattern"))
+        # A pattern says the sparsity too, and a shape of 1 is no change.
+        if name in BUDGETS
+        and value is not None
+        and not (name == "sparsity" and result.options.get("pattern"))
+        and not (result.budget.unit == "shape" and value == 1)
     ]
     return ", ".join(parts) or "defaults"
 
@@ -298,18 +300,19 @@ def again(result: Result) -> str:
     words = ["prunedex", "run", result.method, "--model", result.protocol.model.name]
     options = {name: value for name, value in result.options.items() if value is not None}
     if "pattern" in options:
-        # A pattern brings its own sparsity; the command refuses both.
-        words += ["--pattern", option_text(options.pop("pattern"))]
-        options.pop("sparsity", None)
-    if "sparsity" in options:
-        words += ["--sparsity", option_text(options.pop("sparsity"))]
+        options.pop("sparsity", None)  # a pattern brings its own
     text = result.protocol.calibration
     if text is not None:
         words += ["--calibration", text.source, "--samples", str(text.samples)]
-    words += ["--length", str(result.protocol.evaluation.length)]
+    if result.protocol.evaluation.length is not None:
+        words += ["--length", str(result.protocol.evaluation.length)]
     words += ["--dtype", result.protocol.model.dtype, "--seed", str(result.protocol.seed)]
     for name, value in options.items():
-        words += ["--set", f"{name}={option_text(value)}"]
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", option_text(value)]
     return command(*words)
 
 

@@ -32,15 +32,18 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
+from impl.allocation import Allocation, share
 from impl.masks import NM, n_m, per_layer
 from impl.registry import method
 from impl.walk import walk
 
 
 @method("magnitude", budget="weights", needs="nothing")
-def magnitude(model: PreTrainedModel, sparsity: float = 0.5, pattern: NM | None = None) -> None:
+def magnitude(
+    model: PreTrainedModel, sparsity: float | Allocation = 0.5, pattern: NM | None = None
+) -> None:
     for block in walk(model):
         for view in block.views:
             score = view.W.float().abs()
-            pruned = n_m(score, pattern) if pattern else per_layer(score, sparsity)
+            pruned = n_m(score, pattern) if pattern else per_layer(score, share(sparsity, view))
             view.W = view.W.masked_fill(pruned, 0)

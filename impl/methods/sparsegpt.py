@@ -40,6 +40,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from impl.allocation import Allocation, share
 from impl.calibration import Calibration
 from impl.masks import NM, lowest, n_m, shares
 from impl.registry import method
@@ -51,7 +52,7 @@ from impl.walk import walk
 def sparsegpt(
     model: PreTrainedModel,
     calibration: Calibration,
-    sparsity: float = 0.5,
+    sparsity: float | Allocation = 0.5,
     pattern: NM | None = None,
     blocksize: int = 128,
     dampening: float = 0.01,
@@ -61,7 +62,7 @@ def sparsegpt(
         for view, hessian in block.collect(gram):
             if hessian is not shared:  # query, key and value have the same inputs
                 shared, factor = hessian, inverse_factor(hessian, dampening)
-            view.W = prune_layer(view.W.float(), factor, sparsity, pattern, blocksize)
+            view.W = prune_layer(view.W.float(), factor, share(sparsity, view), pattern, blocksize)
 
 
 def inverse_factor(gram: Tensor, dampening: float) -> Tensor:

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
+from impl.allocation import Allocation, share
 from impl.calibration import Calibration
 from impl.masks import NM, n_m, per_output
 from impl.registry import method
@@ -44,11 +45,11 @@ from impl.walk import walk
 def wanda(
     model: PreTrainedModel,
     calibration: Calibration,
-    sparsity: float = 0.5,
+    sparsity: float | Allocation = 0.5,
     pattern: NM | None = None,
 ) -> None:
     for block in walk(model, calibration):
         for view, squares in block.collect(sum_of_squares):
             score = view.W.float().abs() * squares.sqrt().float()
-            pruned = n_m(score, pattern) if pattern else per_output(score, sparsity)
+            pruned = n_m(score, pattern) if pattern else per_output(score, share(sparsity, view))
             view.W = view.W.masked_fill(pruned, 0)

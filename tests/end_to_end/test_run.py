@@ -87,7 +87,7 @@ def test_the_methods_rank_on_tiny_as_on_real_models(here: Here, setting: list[st
 
 
 def test_the_table_says_what_was_measured_and_how(here: Here) -> None:
-    done = here("run", "sparsegpt", "--pattern", "4:8", "--set", "blocksize=64")
+    done = here("run", "sparsegpt", "--pattern", "4:8", "--blocksize", "64")
     assert done.returncode == 0, done.stderr
     for words in ("sparsegpt", "50.00% (4:8)", "perplexity before", "peak memory", "synthetic"):
         assert words in done.stdout
@@ -102,8 +102,13 @@ def test_the_table_says_what_was_measured_and_how(here: Here) -> None:
         (["run", "wanda", "--pattern", "4:2"], 2, ["'4:2' is not N:M"]),
         (["run", "wanda", "--pattern", "2:3"], 2, ["3 does not divide"]),
         (["run", "wanda", "--pattern", "2:4", "--sparsity", "0.3"], 2, ["pattern 2:4 removes"]),
-        (["run", "wanda", "--set", "alpha=1"], 2, ["has no option 'alpha'"]),
-        (["run", "sparsegpt", "--set", "blocksize=x"], 2, ["'x' is no int"]),
+        (["run", "wanda", "--alpha", "1"], 2, ["No such option: --alpha"]),
+        (["run", "sparsegpt", "--blocksize", "x"], 2, ["'--blocksize'", "valid integer"]),
+        (["run", "shortgpt", "--drop", "6"], 2, ["drop 6 leaves nothing: there are 6"]),
+        (["run", "shortgpt", "--drop", "2.5"], 2, ["'--drop'"]),
+        (["run", "sixteen-heads", "--model", "tiny"], 1, ["prunes an encoder"]),
+        (["check-method", "wandaa"], 2, ["did you mean 'wanda'"]),
+        (["check-method", "wanda", "--family", "lama"], 2, ["did you mean 'llama'"]),
         (["run", "wanda", "--model", "smolm2"], 2, ["smollm2-135m"]),
         (["run", "wanda", "--model", "nobody/nothing"], 1, ["nobody/nothing", "tiny"]),
         (["run", "wanda", "--calibration", "le"], 2, ["lee"]),

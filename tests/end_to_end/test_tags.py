@@ -11,7 +11,8 @@ import torch
 from catalog.store import Catalog
 from impl import registry
 from impl.calibration import Calibration
-from impl.contract import Observation, observe_tags, toy_calibration
+from impl.evidence import toy_calibration
+from impl.experiments import Observation, observe_tags
 from impl.masks import NM, lowest, n_m, per_layer, per_output
 from impl.statistics import gram, sum_of_squares
 from impl.walk import walk
