@@ -138,6 +138,8 @@ class Evidence:
     """Names, before, of the model's own weights that optimisers stepped on"""
     own_steps: int = 0
     """Optimiser steps on anything else: adapters, masks, predictors"""
+    adapted: bool = False
+    """Whether adapters inside the model were trained, to be merged into its weights"""
     claims: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -254,6 +256,8 @@ def _watched(model: PreTrainedModel, evidence: Evidence) -> Iterator[None]:
             evidence.trained |= {name for name in names if name}
         if not all(names):
             evidence.own_steps += 1
+        adapters = {id(p) for name, p in model.named_parameters() if "lora_" in name}
+        evidence.adapted |= any(key in adapters for key in stepped)
 
     frame = model.get_submodule(model.base_model_prefix)
     hooks = [m.register_forward_pre_hook(look, with_kwargs=True) for m in {model, frame}]

@@ -8,7 +8,7 @@ own is changed, and the hooks are gone when the context ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
@@ -30,14 +30,15 @@ def gated(model: nn.Module, kind: Kind) -> Iterator[list[Tensor]]:
 
     heads: (groups · queries,), groups: (groups,), neurons: (neurons,);
     attention, mlp and blocks: (1,), which multiplies what that part adds to
-    the residual stream. Float32 leaf tensors that require gradients.
+    the residual stream. Leaf tensors in float32 or wider that require gradients.
     """
-    device = next(model.parameters()).device
+    first = next(model.parameters())
+    device, wide = first.device, torch.promote_types(first.dtype, torch.float32)
     gates: list[Tensor] = []
     with ExitStack() as stack:
         for index, block in enumerate(blocks(model)):
             size, part, module, hook = _place(model, index, block, kind)
-            gate = torch.ones(size, device=device, requires_grad=True)
+            gate = torch.ones(size, device=device, dtype=wide, requires_grad=True)
             gates.append(gate)
             if part == "inputs":
                 handle: Any = module.register_forward_pre_hook(hook(gate))
@@ -45,6 +46,20 @@ def gated(model: nn.Module, kind: Kind) -> Iterator[list[Tensor]]:
                 handle = module.register_forward_hook(hook(gate), with_kwargs=True)
             stack.callback(handle.remove)
         yield gates
+
+
+@contextmanager
+def passed_over(layers: Iterable[nn.Module]) -> Iterator[None]:
+    """While the context lasts, these blocks hand on the hidden state that they get, bit by bit."""
+
+    def hand_on(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.callback(layer.register_forward_hook(hand_on, with_kwargs=True).remove)
+        yield
 
 
 def gate_gradients(

@@ -49,11 +49,12 @@ def logits(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def losses(model: nn.Module, batch: Batch) -> Tensor:
-    """One loss a sample, (samples,), in float32: the mean over its tokens, or that of its label.
+    """One loss a sample, (samples,), in float32 or wider: the mean over its tokens, or its label's.
 
     Gradients flow if the caller enables them. The labels never reach the model.
     """
-    found = logits(model, batch).float()
+    found = logits(model, batch)
+    found = found.float() if found.dtype in (torch.bfloat16, torch.float16) else found
     if batch.labels is not None:
         return cross_entropy(found, batch.labels, reduction="none")
     target = batch.inputs["input_ids"][:, 1:]

@@ -186,6 +186,13 @@ class Heads:
         """Query heads."""
         return self.groups * self.queries
 
+    @property
+    def group_parameters(self) -> int:
+        """Parameters that go with one group: its rows of q, k and v, its columns of o, biases."""
+        width = self.queries * self.size
+        own = width * (_row(self.q) + self.o.shape[0])
+        return own + self.size * (_row(self.k) + _row(self.v))
+
 
 @dataclass(frozen=True)
 class Neurons:
@@ -198,6 +205,18 @@ class Neurons:
     @property
     def count(self) -> int:
         return self.up.shape[0]
+
+    @property
+    def parameters(self) -> int:
+        """Parameters that go with one neuron: its rows of gate and up, its column of down, biases."""
+        rows = sum(_row(view) for view in (self.gate, self.up) if view is not None)
+        return rows + self.down.shape[0]
+
+
+def _row(view: View) -> int:
+    """Parameters of an output row, its bias included."""
+    bias = getattr(view.module, "bias", None) if view.parameter == "weight" else None
+    return view.shape[1] + (bias is not None)
 
 
 def heads(model: nn.Module, index: int) -> Heads:

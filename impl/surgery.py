@@ -210,7 +210,7 @@ def fit(model: PreTrainedModel, shapes: Mapping[str, torch.Size]) -> None:
             raise ValueError(f"{name} has {len(shape)} dimensions instead of {own[name].ndim}")
         parent, _, last = name.rpartition(".")
         module = model.get_submodule(parent)
-        _put(module, last, own[name].new_empty(shape))
+        put(module, last, own[name].new_empty(shape))
     if family_of(model).kind != "convnet":
         for block in range(len(blocks(model))):
             recount(model, block)
@@ -243,11 +243,14 @@ def _cut_inputs(view: View, index: Tensor) -> None:
 
 def _cut(module: nn.Module, name: str, index: Tensor, dimension: int) -> None:
     value: Tensor = getattr(module, name).data
-    _put(module, name, value.index_select(dimension, index.to(value.device)))
+    put(module, name, value.index_select(dimension, index.to(value.device)))
 
 
-def _put(module: Any, name: str, value: Tensor) -> None:
-    """Replace a parameter or buffer, and what its module says of its sizes."""
+def put(module: Any, name: str, value: Tensor) -> None:
+    """Replace a parameter or buffer by one of another size, and what its module says of its sizes.
+
+    A parameter keeps its `requires_grad`.
+    """
     old = getattr(module, name)
     if isinstance(old, nn.Parameter):
         setattr(module, name, nn.Parameter(value, requires_grad=old.requires_grad))

@@ -6,7 +6,9 @@ from transformers import PreTrainedModel
 
 from impl.evidence import Evidence
 from impl.experiments import Verdict, experiment
+from impl.experiments.type import changed_matrices, convolutions, numerical_rank
 from impl.model import blocks, heads, neurons
+from impl.surgery import embedding_width
 
 
 def _weights(runs: list[Evidence], unit: str = "weights") -> str | None:
@@ -20,6 +22,8 @@ def _weights(runs: list[Evidence], unit: str = "weights") -> str | None:
 def sparsity_layer(runs: list[Evidence]) -> Verdict:
     if all(run.report.unit == "parameters" for run in runs):
         return units_per_layer(runs)
+    if all(run.report.unit == "channels" for run in runs):
+        return filters_of_each_layer(runs)
     if wrong := _weights(runs):
         return False, wrong
     for run in runs:
@@ -56,6 +60,8 @@ def sparsity_block(runs: list[Evidence]) -> Verdict:
 
 @experiment("budget", "sparsity-global", "sparsity")
 def sparsity_global(runs: list[Evidence]) -> Verdict:
+    if all(run.report.unit == "hidden" for run in runs):
+        return stream(runs)
     if all(run.report.unit == "parameters" for run in runs):
         return parameters_anywhere(runs)
     if wrong := _weights(runs):
@@ -76,19 +82,6 @@ def sparsity_global(runs: list[Evidence]) -> Verdict:
     return True, "the share asked is exact over the whole model; blocks differ"
 
 
-def largest_structure(run: Evidence) -> int:
-    """Parameters of the largest single thing that can go: a group of heads, or a neuron."""
-    largest = 0
-    for index in range(len(blocks(run.dense))):
-        layout = heads(run.dense, index)
-        rows = layout.size * (layout.queries + 2)
-        largest = max(
-            largest,
-            rows * (layout.q.shape[1] + 1) + layout.size * layout.queries * layout.o.shape[0],
-        )
-    return largest
-
-
 @experiment("budget", "parameters")
 def parameters(runs: list[Evidence]) -> Verdict:
     worst = 0.0
@@ -96,7 +89,8 @@ def parameters(runs: list[Evidence]) -> Verdict:
         if run.report.unit != "parameters":
             return False, f"its budget counts {run.report.unit}"
         off = abs(run.report.removed - run.report.asked * run.report.total)
-        if off > largest_structure(run):
+        layouts = [heads(run.dense, index) for index in range(len(blocks(run.dense)))]
+        if off > max(layout.group_parameters for layout in layouts):
             return False, (
                 f"{run.report.removed:,} of {run.report.total:,} parameters went instead of "
                 f"{run.report.asked:.0%}, further off than one group of heads ({run.family})"
@@ -213,3 +207,46 @@ def expert_count(runs: list[Evidence]) -> Verdict:
         if run.report.unit != "experts" or run.report.removed != due:
             return False, f"{run.report.removed} {run.report.unit} went, not {due} ({run.family})"
     return True, "every block lost as many experts as asked"
+
+
+def filters_of_each_layer(runs: list[Evidence]) -> Verdict:
+    """Of convolutional networks: every convolution that lost filters lost the share asked."""
+    cut = 0
+    for run in runs:
+        before = convolutions(run.dense)
+        for name, now in convolutions(run.model).items():
+            whole = before[name].out_channels
+            due = min(round(run.report.asked * whole), whole - 1)
+            if whole - now.out_channels not in (0, due):
+                lost = whole - now.out_channels
+                return False, f"{name} lost {lost} filters instead of {due} ({run.family})"
+            cut += now.out_channels < whole
+    if not cut:
+        return False, "no convolution lost a filter"
+    return True, f"exactly the share asked was removed from each of {cut:,} convolutions"
+
+
+def stream(runs: list[Evidence]) -> Verdict:
+    """Of the residual stream: the share of its dimensions asked for is gone in every block."""
+    for run in runs:
+        before = embedding_width(run.dense)
+        due = before - round(run.report.asked * before)
+        widths = {view.shape[1] for view in run.views if view.part in ("q", "k", "v", "gate", "up")}
+        if widths != {due} or embedding_width(run.model) != due:
+            return False, f"the stream is {widths} wide, not {due} of {before} ({run.family})"
+    return True, "the share of the residual stream's dimensions asked for is gone in every block"
+
+
+@experiment("budget", "rank")
+def rank(runs: list[Evidence]) -> Verdict:
+    for run in runs:
+        if run.report.unit != "rank":
+            return False, f"its budget counts {run.report.unit}"
+        changed = changed_matrices(run)
+        if len(changed) != 1:
+            return False, f"{len(changed)} matrices were treated instead of one ({run.family})"
+        for name, old, new in changed:
+            due = max(1, int(run.report.asked * min(old.shape)))
+            if numerical_rank(new) != due:
+                return False, f"{name} has rank {numerical_rank(new)}, not {due} ({run.family})"
+    return True, f"in {len(runs)} runs one matrix has exactly the share of its full rank asked for"

@@ -21,6 +21,7 @@ from impl.calibration import Calibration
 from impl.errors import BadInput, Unsupported
 from impl.evidence import Evidence, hidden_states, squares_of_first_block
 from impl.experiments import Verdict, experiment
+from impl.experiments.type import changed_matrices, numerical_rank
 from impl.families import family_of
 from impl.losses import batches
 from impl.masks import NM, lowest, n_m
@@ -734,6 +735,8 @@ def trainable(runs: list[Evidence]) -> Verdict:
     """Something other than weights is stepped on, and without these steps other weights go."""
     if runs[0].report.unit == "shape":
         return trained_parts(runs)
+    if runs[0].report.unit == "channels":
+        return trained_filters(runs)
     for run in runs:
         if run.report.unit != "weights":
             return False, "there is no experiment for methods that remove no single weights yet"
@@ -741,7 +744,7 @@ def trainable(runs: list[Evidence]) -> Verdict:
             return False, f"no optimiser step on anything but the model's weights ({run.family})"
         with ExitStack() as stack:
             for optimiser in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
-                stack.enter_context(mock.patch.object(optimiser, "step", lambda *_, **__: None))
+                stack.enter_context(mock.patch.object(optimiser, "step", return_value=None))
             untrained = [view.W.clone() for view in all_views(run.rerun())]
         if torch.equal(mask(run.after), mask(untrained)):
             return False, f"the same weights go when its optimiser stands still ({run.family})"
@@ -755,6 +758,8 @@ def trainable(runs: list[Evidence]) -> Verdict:
 @experiment("criterion", "search")
 def search(runs: list[Evidence]) -> Verdict:
     """Many candidates are judged, and where the measured quality is turned round, another wins."""
+    if runs[0].report.unit == "rank":
+        return best_matrix(runs)
     candidates = 0
     for run in runs:
         if takes_gradients(run):
@@ -950,3 +955,124 @@ def trained_beside(run: Evidence) -> list[tuple[Tensor, Tensor]]:
     finally:
         hook.remove()
     return [(first, tensor.detach()) for first, tensor in seen.values()]
+
+
+# --- filters of convolutional networks ----------------------------------------
+
+
+def trained_filters(runs: list[Evidence]) -> Verdict:
+    """Factors of its own are trained, and without these steps other filters go."""
+    for run in runs:
+        if not run.own_steps or not run.gradients:
+            return False, f"no optimiser step on anything but the model's weights ({run.family})"
+        with ExitStack() as stack:
+            for optimiser in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
+                stack.enter_context(mock.patch.object(optimiser, "step", return_value=None))
+            untrained = run.rerun()
+        ours, theirs = (
+            {name: value for name, value in model.named_buffers() if name.endswith(".index")}
+            for model in (run.model, untrained)
+        )
+        if not ours or ours.keys() != theirs.keys():
+            return False, f"it does not say which filters are left ({run.family})"
+        if all(torch.equal(ours[name], theirs[name]) for name in ours):
+            return False, f"the same filters go when its optimiser stands still ({run.family})"
+    steps = sum(run.own_steps for run in runs)
+    return True, (
+        f"{steps:,} optimiser steps on factors of its own; other filters go when the optimiser "
+        f"stands still"
+    )
+
+
+# --- low rank and principal components ----------------------------------------
+
+
+@experiment("criterion", "singular-value")
+def singular_value(runs: list[Evidence]) -> Verdict:
+    if runs[0].report.unit == "hidden":
+        return principal_directions(runs)
+    for run in runs:
+        if run.shapes_changed:
+            return False, f"{run.shapes_changed[0]} changed its shape ({run.family})"
+        changed = changed_matrices(run)
+        if not changed:
+            return False, f"no matrix changed ({run.family})"
+        for name, old, new in changed:
+            values = torch.linalg.eigvalsh(old.double() @ old.double().T).flip(0).clamp(min=0)
+            lost = values[numerical_rank(new) :].sum()
+            off = (old.double() - new.double()).square().sum()
+            if off > lost * (1 + 1e-4) + 1e-10 * values.sum():
+                return False, (
+                    f"{name} is {(off / values.sum()).sqrt():.1%} off, its best approximation of "
+                    f"that rank {(lost / values.sum()).sqrt():.1%} ({run.family})"
+                )
+    return True, (
+        f"in {len(runs)} runs what was lost is what the smallest singular values hold, from the "
+        f"eigenvalues of W·Wᵀ"
+    )
+
+
+def principal_directions(runs: list[Evidence]) -> Verdict:
+    """The stream in front of every block lies along its own principal components, largest first."""
+    kept = []
+    for run in runs:
+        assert isinstance(run.data, Calibration)
+        dense, sliced = hidden_states(run.dense, run.data), hidden_states(run.model, run.data)
+        whole = dense[0].double().flatten(0, 1)
+        if any(isinstance(part, nn.LayerNorm) for part in blocks(run.dense)[0].modules()):
+            whole = whole - whole.mean(1, keepdim=True)
+        variances = torch.linalg.eigvalsh(whole.T @ whole).flip(0)
+        for index, stream in enumerate(sliced[:-1]):
+            Z = stream.double().flatten(0, 1)
+            moments, own = Z.T @ Z, (Z * Z).sum(0)
+            mixed = (moments - own.diag()).abs().max() / own.max()
+            if mixed > 1e-3:
+                return False, f"before block {index}, directions are correlated ({run.family})"
+            if (own.diff() > 1e-3 * own.max()).any():
+                return False, f"before block {index}, directions are not sorted ({run.family})"
+            best = variances[: len(own)].sum()
+            if index == 0 and own.sum() < best * (1 - 1e-4):
+                return False, (
+                    f"{len(own)} directions hold {own.sum() / variances.sum():.1%} of the stream, "
+                    f"the best would hold {best / variances.sum():.1%} ({run.family})"
+                )
+        kept.append((best / variances.sum()).item())
+    return True, (
+        f"the kept directions hold {min(kept):.0%} to {max(kept):.0%} of the embeddings' stream, as "
+        f"much as any could; before every block the stream is uncorrelated and sorted by variance"
+    )
+
+
+def best_matrix(runs: list[Evidence]) -> Verdict:
+    """Every matrix of an MLP's input or output is truncated and judged here a second time."""
+    judged = 0
+    for run in runs:
+        assert isinstance(run.data, Calibration)
+        tokens = run.data.tokens
+        tokens = tokens[: max(1, round(run.report.options["validation"] * len(tokens)))]
+        ((changed, _, _),) = changed_matrices(run)
+        model, scores = copy.deepcopy(run.dense), dict[str, float]()
+        found = [view for view in all_views(model) if view.role == "mlp"]
+        first = "gate" if any(view.part == "gate" for view in found) else "up"
+        for view in (view for view in found if view.part in (first, "down")):
+            old = view.W.clone()
+            _, vectors = torch.linalg.eigh(old.double() @ old.double().T)
+            top = vectors[:, -max(1, int(run.report.asked * min(old.shape))) :]
+            view.W = top @ top.T @ old.double()
+            scores[view.name] = accuracy(model, tokens)
+            view.W = old
+        judged += len(scores)
+        best = max(scores, key=scores.__getitem__)
+        if scores.get(changed, 0.0) < scores[best]:
+            return False, (
+                f"truncating {best} leaves an accuracy of {scores[best]:.1%}, {changed}, which it "
+                f"chose, {scores.get(changed, 0.0):.1%} ({run.family})"
+            )
+    return True, f"of {judged} truncated matrices in {len(runs)} runs none leaves a higher accuracy"
+
+
+def accuracy(model: PreTrainedModel, tokens: Tensor) -> float:
+    """The share of next tokens that the model gives the highest probability."""
+    with torch.no_grad():
+        found = [model(row[None], use_cache=False).logits[0, :-1].argmax(-1) for row in tokens]
+    return float((torch.stack(found) == tokens[:, 1:]).double().mean())

@@ -11,6 +11,8 @@ def without(runs: list[Evidence]) -> Verdict:
     for run in runs:
         if run.steps:
             return False, f"{run.steps:,} optimiser steps ({run.family})"
+        if run.adapted:
+            return False, f"adapters were trained and merged into the weights ({run.family})"
     if any(run.own_steps for run in runs):
         return True, "no optimiser step on a weight of the model, only on the method's own"
     return True, "no optimiser step"
@@ -25,7 +27,7 @@ def share_trained(run: Evidence) -> float:
 @experiment("retraining", "efficient")
 def efficient(runs: list[Evidence]) -> Verdict:
     for run in runs:
-        if not run.steps and not run.own_steps:
+        if not run.steps and not run.adapted:
             return False, f"no optimiser step ({run.family})"
         if share_trained(run) > 0.5:
             return False, f"{share_trained(run):.0%} of the weights were trained ({run.family})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from impl.errors import Unsupported
 from impl.evidence import Evidence
@@ -211,3 +211,55 @@ def expert_merging(runs: list[Evidence]) -> Verdict:
         if not count:
             return False, f"no expert that stays has weights mixed from several ({family})"
     return holds, f"{text}; {sum(mixed.values())} experts are sums over several dense ones"
+
+
+@experiment("type", "channel")
+def channel(runs: list[Evidence]) -> Verdict:
+    fewer = []
+    for run in runs:
+        before = convolutions(run.dense)
+        for name, now in convolutions(run.model).items():
+            if now.out_channels < before[name].out_channels:
+                fewer.append(f"{now.out_channels} of {before[name].out_channels}")
+            if now.weight.shape[:2] != (now.out_channels, now.in_channels):
+                return False, f"{name} says that it has other filters than it has ({run.family})"
+        if run.report.parameters[1] >= run.report.parameters[0]:
+            return False, f"no parameter is gone ({run.family})"
+    if not fewer:
+        return False, "every convolution has as many filters as before"
+    found = sorted(set(fewer))
+    return True, f"{len(fewer)} convolutions are smaller ({', '.join(found[:3])} filters left)"
+
+
+def convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
+    """The convolutions of a network, by name."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
+
+
+@experiment("type", "low-rank")
+def low_rank(runs: list[Evidence]) -> Verdict:
+    found = set()
+    for run in runs:
+        if run.shapes_changed:
+            return False, f"{run.shapes_changed[0]} changed its shape ({run.family})"
+        changed = changed_matrices(run)
+        if not changed:
+            return False, f"no matrix changed ({run.family})"
+        for name, old, new in changed:
+            if numerical_rank(new) >= numerical_rank(old):
+                return False, f"{name} has the rank that it had ({run.family})"
+            found.add(f"{numerical_rank(new)} of {numerical_rank(old)}")
+    return True, f"every matrix that changed has a lower rank: {', '.join(sorted(found)[:4])}"
+
+
+def changed_matrices(run: Evidence) -> list[tuple[str, Tensor, Tensor]]:
+    """The prunable matrices that a run changed: name, before and after."""
+    pairs = zip(run.views, run.before, run.after, strict=True)
+    return [(view.name, old, new) for view, old, new in pairs if not torch.equal(old, new)]
+
+
+def numerical_rank(W: Tensor) -> int:
+    """How many eigenvalues of W Wᵀ stand out from the rounding of float32."""
+    moments = W.double() @ W.double().T
+    values = torch.linalg.eigvalsh(moments)
+    return int((values > values.max() * 1e-12).sum())
