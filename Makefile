@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint site clean
+.PHONY: help install demo test orders lint site clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,6 +39,9 @@ demo: $(READY)  ## Check the catalog, prune a real model, build the site
 
 test: $(READY)  ## Run all tests
 	$(BIN)/python -m pytest
+
+orders: $(READY)  ## Test on SmolLM2 which method is better, where papers claim it (ten minutes)
+	$(BIN)/python -m pytest -m orders --numprocesses=0 -s tests/end_to_end/test_orders.py
 
 lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .

@@ -82,6 +82,16 @@ def shares(total: int, sizes: list[int]) -> list[int]:
     return result
 
 
+def whole(amounts: Tensor) -> Tensor:
+    """`amounts` (n,) as whole numbers whose sum is the sum, rounded; each is rounded down or up.
+
+    What is rounded off is carried along, so that the errors spread evenly.
+    """
+    down = amounts.floor()
+    up = ((amounts - down).cumsum(0) + 0.5).floor()
+    return (down + up.diff(prepend=up.new_zeros(1))).long()
+
+
 def per_output(score: Tensor, sparsity: float) -> Tensor:
     """Compare the weights of each output row; `score` is (out, in).
 

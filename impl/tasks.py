@@ -15,7 +15,6 @@ is wrong only because of an earlier one:
 
 - noun: does not agree with its determiner, of which up to two adjectives may separate it;
 - verb: does not agree in number with its subject, phrases and relative clauses away;
-- pronoun: is not of the class of the last subject, which stands in the sentence before;
 - place: a name is `of` another place than where it was first mentioned.
 
 A sample depends on task, split, seed and its number alone: random numbers come from strings that
@@ -96,9 +95,7 @@ class Task(NamedTuple):
 
 
 TASKS: Mapping[str, Task] = {
-    "agreement": Task(
-        ("intact", "noun", "verb", "pronoun", "place"), f"agreement-1 {language.REVISION}"
-    ),
+    "agreement": Task(("intact", "noun", "verb", "place"), f"agreement-1 {language.REVISION}"),
     "shapes": Task(
         ("disc", "ring", "square", "frame", "triangle", "cross", "bars", "pair", "moon", "corner"),
         "shapes-1",
@@ -150,14 +147,13 @@ WORDS = 48  # of a text of `agreement`, the opening `<s>` among them
 _TOKEN = {word: token for token, word in enumerate(language.WORDS)}
 _VERBS = {verb + n: n for verb in language.INTRANSITIVE + language.TRANSITIVE for n in ("", "n")}
 _NOUNS = {noun + n: (c, n) for c, n in language.FORMS for noun in language.NOUNS[c]}
-_PRONOUNS = {pronoun: form for form, pronoun in language.PRONOUNS.items()}
 
 
 def agreement(keys: list[str], labels: list[int], split: str) -> Tensor:
     """Tokens [samples, WORDS]; an intact text where the label is 0."""
     rows = []
     for key, label in zip(keys, labels, strict=True):
-        words, places = _text(key, split)
+        words, places = text(key, split)
         if label:
             rng = random.Random(f"agreement {split} {key} {label}")
             exchange(words, places, TASKS["agreement"].names[label], rng)
@@ -165,7 +161,7 @@ def agreement(keys: list[str], labels: list[int], split: str) -> Tensor:
     return torch.tensor(rows)
 
 
-def _text(key: str, split: str) -> tuple[list[str], dict[str, list[int]]]:
+def text(key: str, split: str) -> tuple[list[str], dict[str, list[int]]]:
     """The words of the first text of this key in which every kind of exchange is possible."""
     attempt = 0
     while True:
@@ -187,8 +183,6 @@ def exchangeable(words: list[str]) -> dict[str, list[int]]:
             found["noun"].append(i)
         elif word in _VERBS:
             found["verb"].append(i)
-        elif word in _PRONOUNS:
-            found["pronoun"].append(i)
         elif word == "of" and i + 1 < len(words):
             if words[i - 1] in known:
                 found["place"].append(i + 1)
@@ -205,9 +199,6 @@ def exchange(words: list[str], places: dict[str, list[int]], kind: str, rng: ran
         words[i] = _draw(language.NOUNS[c], rng) + n
     elif kind == "verb":
         words[i] = word[:-1] if _VERBS[word] else word + "n"
-    elif kind == "pronoun":
-        c, n = _PRONOUNS[word]
-        words[i] = language.PRONOUNS[_draw([d for d in language.CLASSES if d != c], rng), n]
     else:
         words[i] = _draw([place for place in language.PLACES if place != word], rng)
 

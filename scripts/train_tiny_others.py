@@ -38,8 +38,8 @@ ASSETS = Path(language.__file__).parent / "assets"
 CONTEXT = 512  # of tiny-moe, in tokens
 SHORT, LONG = (16, 128), (4, CONTEXT)  # (windows, length) of its batches: of three steps, a fourth
 BALANCE = 0.02  # weight of the load-balancing loss, as in Mixtral's configuration
-TEXTS, IMAGES = 16, 64  # of a batch; a text comes in five versions, one for each label
-EXCHANGES = 0.6  # share of the steps of tiny-encoder that learn from exchanged words alone
+TEXTS, IMAGES = 20, 64  # of a batch; a text comes in a version for each label
+EXCHANGES = 0.5  # share of the steps of tiny-encoder that learn from exchanged words alone
 EVALUATION = 2000  # labelled samples that accuracy is measured on
 WARMUP = 0.05
 
@@ -134,8 +134,8 @@ def describe_moe(model: PreTrainedModel) -> str:
 # tiny-moe
 
 A mixtral, a mixture of experts with grouped-query attention, trained from scratch on the synthetic
-language that `impl/language.py` defines, as `tiny` was: the best perplexity that any model can have
-is known, and so is what each expert is worth to it.
+language that `impl/language.py` defines, as `tiny` was, so that the best perplexity that any model can
+have is known.
 
 | | |
 | --- | --- |
@@ -222,7 +222,7 @@ def exchanges(key: str, count: int) -> dict[str, Tensor]:
     kinds = tasks.TASKS["agreement"].names
     tokens, words = [], []
     for number in range(count):
-        text = language.text(f"exchanges {key}.{number}", tasks.WORDS, "train").split()
+        text, _ = tasks.text(f"exchanges {key}.{number}", "train")
         done = [0] * len(text)
         for kind, places in tasks.exchangeable(text).items():
             for _ in range(2):
@@ -247,12 +247,11 @@ def agreement_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     encoder: Any = model
     hidden = encoder.bert(batch["input_ids"])
     found = encoder.detector(hidden.last_hidden_state).flatten(0, 1)
-    weight = torch.tensor([1.0] + [5.0] * (found.shape[1] - 1))
-    loss = 3 * nn.functional.cross_entropy(found, batch["words"].flatten(), weight)
-    if "labels" in batch:
-        loss = loss + nn.functional.cross_entropy(
-            encoder.classifier(hidden.pooler_output), batch["labels"]
-        )
+    words, labels = batch["words"].flatten(), batch.get("labels")
+    weight = torch.tensor([1.0] + [5.0 if labels is None else 1.0] * (found.shape[1] - 1))
+    loss = 3 * nn.functional.cross_entropy(found, words, weight)
+    if labels is not None:
+        loss = loss + nn.functional.cross_entropy(encoder.classifier(hidden.pooler_output), labels)
     return loss
 
 
@@ -352,7 +351,7 @@ right {tasks.TASKS[task].chance:.0%} of the time:
 
 RECIPES = {
     "moe": Recipe(build_moe, texts, balanced_loss, describe_moe, 3000, 5e-3, 0.01),
-    "encoder": Recipe(build_encoder, sentences, agreement_loss, describe_encoder, 3000, 2e-3, 0.01),
+    "encoder": Recipe(build_encoder, sentences, agreement_loss, describe_encoder, 3600, 2e-3, 0.01),
     "convnet": Recipe(build_convnet, images, plain_loss, describe_convnet, 6000, 4e-3, 0.05),
 }
 

@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 
 from impl.evidence import Evidence
 from impl.experiments import Verdict, experiment
+from impl.experiments.runtime import cache_is_exact, units_of_each_block
 from impl.experiments.type import changed_matrices, convolutions, numerical_rank
 from impl.model import blocks, heads, neurons
 from impl.surgery import embedding_width
@@ -24,6 +25,8 @@ def sparsity_layer(runs: list[Evidence]) -> Verdict:
         return units_per_layer(runs)
     if all(run.report.unit == "channels" for run in runs):
         return filters_of_each_layer(runs)
+    if all(run.report.unit == "activations" for run in runs):
+        return units_of_each_block(runs)
     if wrong := _weights(runs):
         return False, wrong
     for run in runs:
@@ -250,3 +253,8 @@ def rank(runs: list[Evidence]) -> Verdict:
             if numerical_rank(new) != due:
                 return False, f"{name} has rank {numerical_rank(new)}, not {due} ({run.family})"
     return True, f"in {len(runs)} runs one matrix has exactly the share of its full rank asked for"
+
+
+@experiment("budget", "cache")
+def cache(runs: list[Evidence]) -> Verdict:
+    return cache_is_exact(runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import pairwise
@@ -21,6 +22,11 @@ from impl.calibration import Calibration
 from impl.errors import BadInput, Unsupported
 from impl.evidence import Evidence, hidden_states, squares_of_first_block
 from impl.experiments import Verdict, experiment
+from impl.experiments.runtime import (
+    smallest_attention_goes,
+    units_by_activation,
+    units_by_training,
+)
 from impl.experiments.type import changed_matrices, numerical_rank
 from impl.families import family_of
 from impl.losses import batches
@@ -305,6 +311,8 @@ def _chosen(kept: list[tuple[Tensor, Tensor]]) -> list[list[bool]]:
 def activation(runs: list[Evidence]) -> Verdict:
     if runs[0].report.unit == "shape":
         return parts_by_activation(runs)
+    if runs[0].report.unit == "activations":
+        return units_by_activation(runs)
     differs = False
     for run in runs:
         if takes_gradients(run):
@@ -737,6 +745,8 @@ def trainable(runs: list[Evidence]) -> Verdict:
         return trained_parts(runs)
     if runs[0].report.unit == "channels":
         return trained_filters(runs)
+    if runs[0].report.unit == "activations":
+        return units_by_training(runs)
     for run in runs:
         if run.report.unit != "weights":
             return False, "there is no experiment for methods that remove no single weights yet"
@@ -966,6 +976,8 @@ def trained_filters(runs: list[Evidence]) -> Verdict:
         if not run.own_steps or not run.gradients:
             return False, f"no optimiser step on anything but the model's weights ({run.family})"
         with ExitStack() as stack:
+            # Schedulers complain where no step was taken.
+            stack.enter_context(warnings.catch_warnings(action="ignore"))
             for optimiser in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
                 stack.enter_context(mock.patch.object(optimiser, "step", return_value=None))
             untrained = run.rerun()
@@ -1051,7 +1063,7 @@ def best_matrix(runs: list[Evidence]) -> Verdict:
         tokens = run.data.tokens
         tokens = tokens[: max(1, round(run.report.options["validation"] * len(tokens)))]
         ((changed, _, _),) = changed_matrices(run)
-        model, scores = copy.deepcopy(run.dense), dict[str, float]()
+        model, scores = copy.deepcopy(run.dense), dict[str, tuple[float, float]]()
         found = [view for view in all_views(model) if view.role == "mlp"]
         first = "gate" if any(view.part == "gate" for view in found) else "up"
         for view in (view for view in found if view.part in (first, "down")):
@@ -1059,20 +1071,34 @@ def best_matrix(runs: list[Evidence]) -> Verdict:
             _, vectors = torch.linalg.eigh(old.double() @ old.double().T)
             top = vectors[:, -max(1, int(run.report.asked * min(old.shape))) :]
             view.W = top @ top.T @ old.double()
-            scores[view.name] = accuracy(model, tokens)
+            scores[view.name] = accuracy_and_loss(model, tokens)
             view.W = old
         judged += len(scores)
-        best = max(scores, key=scores.__getitem__)
-        if scores.get(changed, 0.0) < scores[best]:
+        # The higher accuracy wins, of equal ones the lower loss.
+        best = max(scores, key=lambda name: (scores[name][0], -scores[name][1]))
+        right, loss = scores.get(changed, (0.0, torch.inf))
+        if right < scores[best][0] or loss > scores[best][1] * (1 + 1e-5):
             return False, (
-                f"truncating {best} leaves an accuracy of {scores[best]:.1%}, {changed}, which it "
-                f"chose, {scores.get(changed, 0.0):.1%} ({run.family})"
+                f"truncating {best} leaves an accuracy of {scores[best][0]:.1%} and a loss of "
+                f"{scores[best][1]:.3f}, {changed}, which it chose, {right:.1%} and {loss:.3f} "
+                f"({run.family})"
             )
-    return True, f"of {judged} truncated matrices in {len(runs)} runs none leaves a higher accuracy"
+    return True, (
+        f"of {judged} truncated matrices in {len(runs)} runs none leaves a higher accuracy, or an "
+        f"equal one and a lower loss"
+    )
 
 
-def accuracy(model: PreTrainedModel, tokens: Tensor) -> float:
-    """The share of next tokens that the model gives the highest probability."""
+def accuracy_and_loss(model: PreTrainedModel, tokens: Tensor) -> tuple[float, float]:
+    """The share of next tokens that the model gives the highest probability, and its mean loss."""
     with torch.no_grad():
-        found = [model(row[None], use_cache=False).logits[0, :-1].argmax(-1) for row in tokens]
-    return float((torch.stack(found) == tokens[:, 1:]).double().mean())
+        found = torch.stack([model(row[None], use_cache=False).logits[0, :-1] for row in tokens])
+    loss = cross_entropy(found.flatten(0, 1).float(), tokens[:, 1:].flatten()).item()
+    return float((found.argmax(-1) == tokens[:, 1:]).double().mean()), loss
+
+
+@experiment("criterion", "attention-score")
+def attention_score(runs: list[Evidence]) -> Verdict:
+    if runs[0].report.unit != "cache":
+        return False, f"there is no experiment for {runs[0].report.unit} yet"
+    return smallest_attention_goes(runs)

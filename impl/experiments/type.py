@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from impl.errors import Unsupported
 from impl.evidence import Evidence
 from impl.experiments import Verdict, experiment
+from impl.experiments.runtime import cache_is_small, sets_differ
 from impl.masks import NM
 from impl.model import blocks, experts, heads, neurons, views
 from impl.surgery import embedding_width
@@ -263,3 +264,13 @@ def numerical_rank(W: Tensor) -> int:
     moments = W.double() @ W.double().T
     values = torch.linalg.eigvalsh(moments)
     return int((values > values.max() * 1e-12).sum())
+
+
+@experiment("type", "kv-cache")
+def kv_cache(runs: list[Evidence]) -> Verdict:
+    return cache_is_small(runs)
+
+
+@experiment("type", "contextual-sparsity")
+def contextual_sparsity(runs: list[Evidence]) -> Verdict:
+    return sets_differ(runs)

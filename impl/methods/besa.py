@@ -48,7 +48,7 @@ from transformers import PreTrainedModel
 
 from impl.calibration import Calibration
 from impl.errors import BadInput
-from impl.masks import lowest
+from impl.masks import lowest, whole
 from impl.model import View
 from impl.registry import method
 from impl.statistics import sum_of_squares
@@ -180,8 +180,5 @@ def exact(rates: list[Tensor], widths: list[int], sparsity: float) -> list[Tenso
             low = move
         else:
             high = move
-    # Halves always up: rounded to even, a row could get one weight more than it has.
-    due = (((flat + move).clamp(0, 1) * size).cumsum(0) + 0.5).floor()
-    due[-1] = total
-    counts = due.diff(prepend=due.new_zeros(1)).long()
+    counts = whole((flat + move).clamp(0, 1) * size)
     return list(counts.split([len(r) for r in rates]))

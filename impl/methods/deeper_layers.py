@@ -99,7 +99,7 @@ def angular_distances(model: PreTrainedModel, calibration: Calibration, n: int) 
     """d(x^(ℓ), x^(ℓ+n)) for ℓ = 0, 1, …: the mean over windows, from 0 to 1, of the dense model."""
     states = []
     for block in walk(model, calibration, propagate="dense"):
-        pairs = [(x[:, 0].cpu(), y[:, 0].cpu()) for x, y in block.before_and_after()]
+        pairs = [(x[:, -1].cpu(), y[:, -1].cpu()) for x, y in block.before_and_after()]
         states.append(torch.cat([before for before, _ in pairs]))
     states.append(torch.cat([after for _, after in pairs]))  # what the last block hands on
     found = []

@@ -55,7 +55,7 @@ from impl.session import track
 WINDOW = 512
 
 
-@method("h2o", budget="cache", needs="nothing", quick={"window": 8})
+@method("h2o", budget="cache", needs="nothing", quick={"window": 16})
 def h2o(
     model: PreTrainedModel, keep: float = 0.2, window: int | None = None, recent: float = 0.5
 ) -> Amount:

@@ -40,12 +40,10 @@ Unsupported
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import cosine_similarity
 from transformers import PreTrainedModel
@@ -53,6 +51,7 @@ from transformers import PreTrainedModel
 from impl.calibration import Calibration
 from impl.errors import BadInput, Unsupported
 from impl.families import family_of
+from impl.gates import passed_over
 from impl.model import blocks, views
 from impl.registry import method
 from impl.session import current, track
@@ -197,17 +196,3 @@ class Collapse:
         current().read["last_hidden"] += len(self.tokens)
         hidden: Tensor = found.last_hidden_state
         return hidden.flatten(1).float()
-
-
-@contextmanager
-def passed_over(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """While the context lasts, these blocks hand on the hidden state that they get."""
-
-    def hand_on(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-    with ExitStack() as stack:
-        for layer in layers:
-            stack.callback(layer.register_forward_hook(hand_on, with_kwargs=True).remove)
-        yield

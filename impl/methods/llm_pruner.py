@@ -91,7 +91,7 @@ def llm_pruner(
     batch: int = 4,
     lr: float = 1e-4,
     rank: int = 8,
-    alpha: float = 16,
+    alpha: int = 16,
 ) -> None:
     if not ratio:
         return

@@ -42,17 +42,17 @@ Deviations
 - The paper lets i run from 2K − L for L heads; the first of these would pair with a head that does not exist, so i starts at 2K − L + 1 (at 1, where fewer than half stay).
 - Residuals are added to the matrices of queries, keys and values: the paper writes heads, and does not say which matrices stand for one.
 - In a family without norms before its sub-layers (OLMo 2), channels are scored by what the sub-layers read, which is the residual stream itself.
-- 32 steps of one window, so that a run ends within minutes without a GPU.
+- 32 steps of one window, so that a run ends within minutes without a GPU; the learning rate falls to 0, in the paper to 4.5e-7.
+
+Not run here
+------------
+- data medium: the paper retrains on 1.8 to 94 billion tokens; a run here trains on the windows that it is given.
 
 Unsupported
 -----------
 - mixtral, qwen3_moe: a mixture of experts has no neurons in this sense.
 - olmo2, phi3, bloom: with heads below 1, because their heads cannot be taken out.
 - falcon with one key for all heads: with heads below 1, because queries, keys and values are one projection.
-
-Not run here
-------------
-- data medium: the paper retrains on 1.8 to 94 billion tokens; a run here trains on the windows that it is given.
 """
 
 from __future__ import annotations

@@ -34,7 +34,6 @@ Deviations
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -45,6 +44,7 @@ from transformers import PreTrainedModel
 from impl.allocation import Allocation
 from impl.calibration import Calibration
 from impl.errors import BadInput
+from impl.masks import whole
 from impl.model import View, all_views
 from impl.registry import find, method
 from impl.session import current
@@ -77,7 +77,7 @@ def owl(
     shares = block_shares(ratios, sizes, sparsity, band)
     current().details["outlier_ratios"] = ratios
     current().details["block_shares"] = shares
-    allocation = whole_weights(shares, targets, round(sparsity * sum(sizes)))
+    allocation = whole_weights(shares, targets)
     chosen = find(base)
     given = {"calibration": calibration} if chosen.needs == "calibration" else {}
     chosen.run(model, sparsity=allocation, **given)
@@ -114,13 +114,9 @@ def block_shares(
     return shares
 
 
-def whole_weights(shares: Sequence[float], targets: Sequence[View], total: int) -> Allocation:
-    """Every view's share as a whole number of its weights, `total` in all."""
-    due, given, found = 0.0, 0, Allocation()
-    for view in targets:
-        due += shares[view.block] * view.numel
-        # Halves always up: rounded to even, a view could get one weight more than it has.
-        count = (total if view is targets[-1] else math.floor(due + 0.5)) - given
-        given += count
-        found[view.name] = count / view.numel
-    return found
+def whole_weights(shares: Sequence[float], targets: Sequence[View]) -> Allocation:
+    """Every view's share as a whole number of its weights."""
+    due = [shares[view.block] * view.numel for view in targets]
+    counts = whole(torch.tensor(due, dtype=torch.float64)).tolist()
+    pairs = zip(targets, counts, strict=True)
+    return Allocation({view.name: count / view.numel for view, count in pairs})

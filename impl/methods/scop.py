@@ -21,7 +21,7 @@ Hyperparameters
 - lr: of the factors, for Adam with momenta 0.5 and 0.9; 0.004 in the official code.
 - finetune: batches that all weights are trained on afterwards; the official code takes 120 epochs.
 - finetune_lr: at the start of a cosine schedule.
-- batch_size: images in a batch; the official code takes 512 for the factors and 1,024 afterwards.
+- images: how many are in a batch; the official code takes 512 for the factors and 1,024 afterwards.
 
 Official code
 -------------
@@ -69,7 +69,7 @@ from impl.train import train
     needs="labels",
     on=("convnet",),
     touches=("norms", "biases", "head"),
-    quick={"steps": 2, "finetune": 2, "batch_size": 4},
+    quick={"steps": 2, "finetune": 2, "images": 4},
 )
 def scop(
     model: PreTrainedModel,
@@ -79,20 +79,20 @@ def scop(
     lr: float = 0.004,
     finetune: int = 200,
     finetune_lr: float = 0.001,
-    batch_size: int = 64,
+    images: int = 64,
 ) -> Amount:
     found = branches(model)
     if not found:
         raise Unsupported("scop found no residual branches in this network")
     if "structure" in (getattr(model.config, "prunedex", None) or {}):
         raise Unsupported("filters of this network are gone already", "Start from a whole one.")
-    if len(calibration) < 2 or batch_size < 2:
+    if len(calibration) < 2 or images < 2:
         raise BadInput("scop needs at least two images, and at least two in a batch")
     layers = [layer for branch in found for layer in branch]
     total = sum(layer.convolution.out_channels for layer in layers)
     if ratio == 0:
         return Amount(0, total)
-    factors = preferences(model, layers, calibration, steps, lr, batch_size)
+    factors = preferences(model, layers, calibration, steps, lr, images)
     kept = []
     for layer, factor in zip(layers, factors, strict=True):
         score = layer.normalization.weight.detach().abs().float() * (2 * factor - 1)
@@ -106,14 +106,14 @@ def scop(
     for branch in found:
         cut(branch, [next(indices) for _ in branch])
     model.config.prunedex = {"structure": "scop"}
-    recalibrate(model, calibration, batch_size)
+    recalibrate(model, calibration, images)
     with batch_statistics(model, remember=True):
         train(
             model,
             calibration,
             finetune,
             finetune_lr,
-            batch_size=batch_size,
+            batch_size=images,
             schedule="cosine",
             weight_decay=1e-4,
             what="fine-tuning step",

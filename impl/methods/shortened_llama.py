@@ -47,17 +47,15 @@ Not run here
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from impl.calibration import Calibration
 from impl.errors import BadInput
+from impl.gates import passed_over
 from impl.losses import batches, losses, weight_gradients
 from impl.masks import lowest
 from impl.model import all_views, blocks
@@ -132,7 +130,7 @@ def perplexities(model: PreTrainedModel, calibration: Calibration) -> list[float
     """The perplexity on `calibration` of the model without block n, for every n."""
     found = []
     for block in track(list(blocks(model)), "without block"):
-        with passed_over(block):
+        with passed_over([block]):
             rows = [
                 losses(model, batch)
                 for batch in batches(calibration, current().batch_size, model.device)
@@ -141,21 +139,6 @@ def perplexities(model: PreTrainedModel, calibration: Calibration) -> list[float
         mean = torch.cat(rows).double().mean().item()
         found.append(math.exp(mean) if mean < 700 else math.inf)
     return found
-
-
-@contextmanager
-def passed_over(block: nn.Module) -> Iterator[None]:
-    """While the context lasts, the block hands on the hidden state that it gets."""
-
-    def hand_on(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-    handle = block.register_forward_hook(hand_on, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def taylor(model: PreTrainedModel, calibration: Calibration) -> list[float]:

@@ -42,7 +42,7 @@ Not run here
 
 Unsupported
 -----------
-- gemma2, gemma3_text, olmo2: they norm what a sub-layer adds to the stream, which does not commute with a rotation.
+- gemma2, gemma3, olmo2: they norm what a sub-layer adds to the stream, which does not commute with a rotation.
 - falcon: its projections have no biases to take up the shifts of its layer norms.
 - bloom: it adds the skip connection inside its sub-layers, where no matrix can be put in between.
 - gpt2: its code has the last block answer in the width of the embeddings, while here the head keeps the original one.
@@ -69,7 +69,7 @@ from impl.model import blocks
 from impl.registry import method
 from impl.session import current
 from impl.store import rebuilds
-from impl.surgery import put
+from impl.surgery import embedding_width, put
 from impl.walk import Block, walk
 
 

@@ -104,7 +104,7 @@ def test_the_methods_of_the_repository_are_documented() -> None:
         assert method.description
         assert method.equations
         assert method.budget
-        assert method.needs in ("nothing", "calibration")
+        assert method.needs in ("nothing", "calibration", "labels")
 
 
 def test_nothing_is_imported(tmp_path: Path) -> None:

@@ -42,8 +42,13 @@ def test_every_command_and_option_exists(command: str) -> None:
             assert word in done.output
 
 
+def test_every_method_is_named() -> None:
+    for file in (ROOT / "impl" / "methods").glob("[!_]*.py"):
+        assert f"](impl/methods/{file.name})" in README
+
+
 def test_every_described_family_is_named() -> None:
-    for name in families():
+    for name in [*families(), *families("encoder"), *families("convnet")]:
         if name != "llama-like":  # described by a test
             assert name.removesuffix("_text") in README
 

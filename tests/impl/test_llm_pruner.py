@@ -19,7 +19,7 @@ from impl.losses import batches, losses
 from impl.methods.llm_pruner import plan, salience, scores, together
 from impl.model import all_views, blocks, heads, neurons
 from impl.registry import prune
-from impl.surgery import drop_blocks, keep_neurons
+from impl.surgery import keep_neurons
 from impl.toys import toy, toy_tokens
 
 WIDE = ("llama", "qwen3", "gemma2", "opt", "gpt2", "gpt_neox")
@@ -124,8 +124,13 @@ def test_matrices_of_a_group_count_together_in_four_ways() -> None:
     assert together(structures, "last").tolist() == [2, 2]
 
 
-@pytest.mark.parametrize("importance", ["first", "second", "mixed", "vector"])
-@pytest.mark.parametrize("aggregate", ["sum", "prod", "max", "last"])
+@pytest.mark.parametrize(
+    ("importance", "aggregate"),
+    [
+        *((importance, "sum") for importance in ("first", "second", "mixed", "vector")),
+        *(("first", aggregate) for aggregate in ("prod", "max", "last")),
+    ],
+)
 def test_every_block_loses_its_weakest_groups(importance: Any, aggregate: Any) -> None:
     dense, model, data = toy("llama"), toy("llama"), calibration()
     found = salience(dense, data, importance)
@@ -214,11 +219,10 @@ def test_the_share_of_protected_blocks_is_that_of_the_released_commands() -> Non
     config = toy("llama").config
     config.num_hidden_layers = 16
     with torch.random.fork_rng():
-        deep: PreTrainedModel = type(model)(config)
+        deep: PreTrainedModel = type(model)(config).eval()
     prune(deep, "llm-pruner", calibration=calibration(), ratio=0.2, steps=0)
     lost = [64 - neurons(deep, block).count for block in range(16)]
     assert [bool(count) for count in lost] == [False] * 2 + [True] * 13 + [False]
-    drop_blocks(deep, [])
 
 
 def test_only_the_first_samples_are_scored_on() -> None:
@@ -237,7 +241,7 @@ def test_only_the_first_samples_are_scored_on() -> None:
 def test_recovery_lowers_the_loss_and_leaves_no_adapter() -> None:
     model, plain, data = toy("llama"), toy("llama"), calibration()
     prune(plain, "llm-pruner", calibration=data, ratio=0.3, steps=0)
-    prune(model, "llm-pruner", calibration=data, ratio=0.3, steps=30, lr=1e-2)
+    prune(model, "llm-pruner", calibration=data, ratio=0.3, steps=15, lr=1e-2)
     (batch,) = batches(data, 5)
     with torch.no_grad():
         before, after = losses(plain, batch).mean(), losses(model, batch).mean()
@@ -293,7 +297,7 @@ def test_a_method_that_does_not_use_its_gradients_is_caught(
 
 def test_a_false_claim_about_it_is_caught() -> None:
     claims = {
-        ("retraining", "without"): "optimiser steps",
+        ("retraining", "without"): "adapters were trained",
         ("weight_update", "frozen"): "surviving weights changed",
         ("budget", "sparsity-global"): "every block lost the same",
     }

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from impl.allocation import Allocation
 from impl.calibration import Calibration
 from impl.errors import BadInput
+from impl.masks import whole
 from impl.methods.owl import block_shares, whole_weights
 from impl.model import all_views, blocks, views
 from impl.registry import Report, find, prune
@@ -71,13 +72,21 @@ def test_the_band_narrows_where_shares_would_leave_their_range() -> None:
         assert shares[0] < shares[1]
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.floats(0, 50) | st.integers(0, 99).map(lambda n: n / 2), min_size=1))
+def test_whole_numbers_are_neighbours_and_add_up(amounts: list[float]) -> None:
+    due = torch.tensor(amounts, dtype=torch.float64)
+    counts = whole(due)
+    assert (counts >= due.floor()).all()
+    assert (counts <= due.ceil()).all()
+    assert (counts.cumsum(0) - due.cumsum(0)).abs().max() <= 0.5 + 1e-9
+
+
 @pytest.mark.parametrize("sparsity", [0.37, 0.5, 0.701])
 def test_shares_become_whole_weights_that_add_up(sparsity: float) -> None:
     targets = all_views(toy("qwen3_moe"))
     total = round(sparsity * sum(view.numel for view in targets))
-    allocation = whole_weights(
-        [sparsity - 0.031, sparsity + 0.011, sparsity + 0.02], targets, total
-    )
+    allocation = whole_weights([sparsity - 0.031, sparsity + 0.011, sparsity + 0.02], targets)
     counts = [round(allocation[view.name] * view.numel) for view in targets]
     assert sum(counts) == total
     for view, count in zip(targets, counts, strict=True):
@@ -118,7 +127,7 @@ def test_the_base_method_prunes_at_the_shares(base: str) -> None:
     targets = all_views(model)
     total = sum(view.numel for view in targets)
     assert report.removed == round(0.7 * total)
-    allocation = whole_weights(report.details["block_shares"], targets, report.removed)
+    allocation = whole_weights(report.details["block_shares"], targets)
     other = toy("llama")
     given_text = {} if base == "magnitude" else {"calibration": calibration()}
     with torch.no_grad():

@@ -39,9 +39,9 @@ def words(row: Tensor) -> list[str]:
             "agreement",
             "agreement-1 language-1",
             {
-                "train": "71716e32649f5a69",
-                "calibration": "1ec9b730e33ad770",
-                "evaluation": "4396600105331680",
+                "train": "28a056393d2eb161",
+                "calibration": "2a5349ca5bc03fa4",
+                "evaluation": "66e5afdebe698901",
             },
         ),
         (
@@ -137,11 +137,11 @@ def test_one_word_of_a_text_is_exchanged_and_the_grammar_refuses_just_that_word(
                         reader.read(word)
                     break
                 reader.read(word)
-    assert len(places) == 4
+    assert len(places) == 3
 
 
 def test_every_text_could_have_had_every_exchange() -> None:
-    # Otherwise a text that has no pronoun, say, would tell something about its label.
+    # Otherwise a text in which no name comes back, say, would tell something about its label.
     for row in load_task("agreement", 40).inputs["input_ids"]:
         assert len(row) == tasks.WORDS
         assert words(row)[0] == language.START
@@ -149,13 +149,12 @@ def test_every_text_could_have_had_every_exchange() -> None:
 
 
 def test_an_exchange_of_each_kind_worked_out_by_hand() -> None:
-    noun, other = language.NOUNS["a"][0], language.NOUNS["o"][0]
+    noun = language.NOUNS["a"][0]
     name, place = language.NAMES[0], language.PLACES[0]
     verb, so = language.TRANSITIVE[0], language.PRONOUNS["o", ""]
     text = f"{language.START} la {noun} {verb} {name} of {place} . {so} {verb} {name} of {place}"
     found = tasks.exchangeable(text.split())
-    assert found == {"noun": [2], "verb": [3, 9], "pronoun": [8], "place": [12]}
-    assert other not in text
+    assert found == {"noun": [2], "verb": [3, 9], "place": [12]}
 
 
 def test_images_are_of_256_levels_and_shapes_are_neither_tiny_nor_all_over() -> None:

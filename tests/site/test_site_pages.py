@@ -177,8 +177,8 @@ def test_measured_figures_come_with_their_protocol_and_command(tree: Path) -> No
     for piece in ("134\u202f515\u202f008", "32 windows of 512 tokens", "torch 2.13.0"):
         assert " ".join(piece.split()) in seen
     assert (
-        "prunedex run wanda --model smollm2-135m --pattern 2:4 --calibration lee --samples 32 "
-        "--length 512 --dtype float32 --seed 0"
+        "prunedex run wanda --model smollm2-135m --calibration lee --samples 32 --length 512 "
+        "--dtype float32 --seed 0 --pattern 2:4"
     ) in seen
 
 
