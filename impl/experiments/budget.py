@@ -152,6 +152,8 @@ def shape(runs: list[Evidence]) -> Verdict:
 
 def shape_asked(run: Evidence) -> list[tuple[str, int, int]]:
     """Of every dimension of the shape: its name, the size asked for and the size found."""
+    from contextlib import suppress
+
     from impl.errors import Unsupported
     from impl.model import neurons
 
@@ -162,10 +164,8 @@ def shape_asked(run: Evidence) -> list[tuple[str, int, int]]:
             "hidden": first.q.shape[1],
             "heads": first.count,
         }
-        try:
+        with suppress(Unsupported):
             found["neurons"] = neurons(model, 0).count  # type: ignore[arg-type]
-        except Unsupported:
-            pass
         return found
 
     before, after = sizes(run.dense), sizes(run.model)

@@ -31,7 +31,7 @@ from impl.experiments.type import changed_matrices, numerical_rank
 from impl.families import family_of
 from impl.losses import batches
 from impl.masks import NM, lowest, n_m
-from impl.model import Neurons, Observer, Tap, View, all_views, blocks, heads, neurons
+from impl.model import Neurons, Observer, Tap, View, all_views, blocks, heads, neurons, observed
 from impl.registry import find, prune
 from impl.surgery import drop_blocks
 from impl.tasks import LabelledData
@@ -271,6 +271,7 @@ def _slopes(run: Evidence, step: float = 1e-4) -> list[Tensor]:
                 layout.o.W = scaled
                 with torch.no_grad():
                     logits = model(**sample.inputs).logits
+                assert sample.labels is not None
                 sides.append(cross_entropy(logits, sample.labels, reduction="none"))
             slopes[head] = ((sides[0] - sides[1]) / (2 * step)).abs().mean()
         layout.o.W = W
@@ -339,7 +340,6 @@ def activation(runs: list[Evidence]) -> Verdict:
 
 def without_activations(run: Evidence) -> PreTrainedModel:
     """The result of the same run, but statistics see the inputs' channels in reverse order."""
-    observed = walk_module.observed
 
     def reversed_(module: nn.Module, taps: set[Tap], observe: Observer) -> Any:
         return observed(module, taps, lambda tap, x: observe(tap, x.flip(-1)))

@@ -106,8 +106,8 @@ def test_the_strongest_units_are_those_of_a_plain_count(family: str) -> None:
     model, calibration = toy(family), toy_calibration()
     dense = strengths(model, calibration.tokens)
     for block in walk(model, calibration, propagate="dense"):
-        found = strongest(model, block, Units(20, 2))
-        for kind, k in (("neurons", 20), ("heads", 2)):
+        found = strongest(model, block, Units(60, 2))
+        for kind, k in (("neurons", 60), ("heads", 2)):
             for row, chosen in zip(
                 dense[block.index, kind].tolist(), getattr(found, kind), strict=True
             ):
@@ -133,15 +133,15 @@ def test_a_predictor_learns_what_a_low_rank_rule_says_and_nothing_from_noise() -
 
 
 def test_training_keeps_the_best_epoch_not_the_last() -> None:
-    x = torch.randn(400, 8, generator=torch.Generator().manual_seed(1))
-    wanted = torch.zeros(400, 6, dtype=torch.bool)
-    wanted[:, 0] = x[:, 0] > 0
-    wanted[:, 1] = ~wanted[:, 0]
-    torch.manual_seed(2)
-    _, short = train(x, wanted, 1, 4, 3, 64, 0.01)
-    torch.manual_seed(2)
-    _, longer = train(x, wanted, 1, 4, 8, 64, 0.01)
-    assert longer >= short
+    """On noise and with large steps recall goes up and down; what is kept only goes up."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(400, 8, generator=generator)
+    wanted = torch.rand(400, 6, generator=generator) > 0.5
+    kept = []
+    for epochs in range(6):
+        torch.manual_seed(2)
+        kept.append(train(x, wanted, 3, 4, epochs, 64, 0.3)[1])
+    assert kept == sorted(kept)
 
 
 def test_trained_predictors_lose_less_than_untrained_ones() -> None:

@@ -89,5 +89,7 @@ def test_the_gradient_of_a_view_is_that_of_its_weights(family: str) -> None:
                 values.append(float(losses(model, batch).sum()))
         view.W = W
         slope = (values[0] - values[1]) / (8 * tolerance)
-        assert slope == pytest.approx(float(found[view.name][0, 1]), rel=2e-2, abs=tolerance), view.name
+        assert slope == pytest.approx(float(found[view.name][0, 1]), rel=2e-2, abs=tolerance), (
+            view.name
+        )
     assert all(p.grad is None and p.requires_grad for p in model.parameters())

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from impl import load, load_calibration, perplexity, prune
-from impl.calibration import Calibration
 from impl.errors import BadInput
 from impl.evidence import toy_calibration
 from impl.methods.sheared_llama import (
