@@ -173,9 +173,9 @@ def keeps_form(name: str, family: str) -> None:
         first = next(model.parameters())
         first.requires_grad_(False)
         everything = model.named_parameters(remove_duplicate=False)
-        frozen = {name for name, parameter in everything if parameter is first}
+        frozen = {key for key, parameter in everything if parameter is first}
         before = _form(model)
-        tied = model.config.tie_word_embeddings
+        tied = getattr(model.config, "tie_word_embeddings", False)
         report = run(model, name, family, **_first(name))
         after = _form(model)
         if chosen.unit.name in KEPT_SHAPES:
@@ -184,12 +184,14 @@ def keeps_form(name: str, family: str) -> None:
             assert {form[1:3] for form in after} == {form[1:3] for form in before}, (
                 f"{dtype}: dtype or device moved"
             )
-            for name, parameter in model.named_parameters(remove_duplicate=False):
-                assert parameter.requires_grad == (name not in frozen), (
-                    f"{dtype}: whether {name} requires gradients changed"
+            for key, parameter in model.named_parameters(remove_duplicate=False):
+                assert parameter.requires_grad == (key not in frozen), (
+                    f"{dtype}: whether {key} requires gradients changed"
                 )
             if "head" not in chosen.touches:
-                assert model.config.tie_word_embeddings == tied, f"{dtype}: tying moved"
+                assert getattr(model.config, "tie_word_embeddings", False) == tied, (
+                    f"{dtype}: tying moved"
+                )
         assert report.removed > 0, f"{dtype}: nothing was removed"
         assert _logits(model, family).isfinite().all(), f"{dtype}: logits are not finite"
 

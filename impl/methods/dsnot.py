@@ -57,7 +57,7 @@ from impl.walk import walk
 
 
 # The small models of the contract have small outputs: at 0.1 few of their rows would be touched.
-@method("dsnot", budget="weights", needs="calibration", quick={"threshold": 1e-3, "cycles": 8})
+@method("dsnot", budget="weights", needs="calibration", quick={"threshold": 5e-3, "cycles": 20})
 def dsnot(
     model: PreTrainedModel,
     calibration: Calibration,

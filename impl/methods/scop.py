@@ -43,6 +43,7 @@ Unsupported
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -92,6 +93,8 @@ def scop(
     total = sum(layer.convolution.out_channels for layer in layers)
     if ratio == 0:
         return Amount(0, total)
+    pixels = {name: x.to(model.dtype) for name, x in calibration.inputs.items()}
+    calibration = dataclasses.replace(calibration, inputs=pixels)
     factors = preferences(model, layers, calibration, steps, lr, images)
     kept = []
     for layer, factor in zip(layers, factors, strict=True):

@@ -26,7 +26,7 @@ Hyperparameters
 - steps: steps of the second stage; 51,200 in the paper.
 - lr: the highest learning rate of the weights; 1e-4 in the paper. It rises for a tenth (second stage: 3 %) of the steps and falls with a cosine to a tenth.
 - gate_lr: the learning rate of gates and multipliers; 1.0 in the paper.
-- batch: windows in a step; 32 in the paper's first stage, 256 in its second.
+- batch: windows in a step; 32 in the paper's first stage, 256 in its second. Gates need text: on the model `tiny` with half of the neurons to go, 60 steps of 64 tokens leave perplexity 34.9, as bad as a random half trained as long (34.4), and 60 steps of 512 tokens leave 23.6 against 34.0.
 - domains: into how many runs of neighbouring windows the calibration text is divided; the last window of each is held out. The paper has seven corpora.
 - interval: steps between two looks at the held-out text; 50 and 400 in the paper.
 

@@ -170,6 +170,37 @@ def test_without_a_swap_it_is_its_base(options: dict[str, Any]) -> None:
         assert torch.equal(magnitude[view.name], expected)
 
 
+@pytest.mark.parametrize("pattern", [None, NM(2, 4)], ids=str)
+@pytest.mark.parametrize(("base", "variance"), [("wanda", 1.0), ("magnitude", 2.0)])
+def test_the_first_block_equals_a_plain_reference(
+    base: str, variance: float, pattern: NM | None
+) -> None:
+    """Means, variances and norms of the dense model's inputs by hooks, then swap by swap."""
+    ours, dense = toy("llama"), toy("llama")
+    options = {"base": base, "variance": variance, "threshold": 1e-3}
+    prune(ours, "dsnot", calibration=toy_calibration(), pattern=pattern, **options)
+    inputs: dict[torch.nn.Module, Tensor] = {}
+    for view in views(dense, 0):
+        view.module.register_forward_pre_hook(
+            lambda m, args: inputs.__setitem__(m, args[0].flatten(0, -2).double())
+        )
+    with torch.no_grad():
+        dense(toy_calibration().tokens, use_cache=False)
+    swapped = 0
+    for view, new in zip(views(dense, 0), views(ours, 0), strict=True):
+        x, W = inputs[view.module], view.W.double()
+        wanda = W.abs() * x.norm(dim=0)
+        score = wanda if base == "wanda" else W.abs()
+        start = n_m(score, pattern) if pattern else per_output(score, 0.5)
+        effect = W * x.mean(0)
+        gain = effect / x.var(0, unbiased=False) ** variance
+        leaving = score if pattern else wanda
+        expected = literal(start, effect, gain, leaving, 50, 1e-3, pattern)
+        assert torch.equal(new.W == 0, expected), view.name
+        swapped += int((expected & ~start).sum())
+    assert swapped > 100
+
+
 @pytest.mark.parametrize("layers", ["attention", "mlp"])
 def test_only_the_layers_named_are_refined(layers: str) -> None:
     """In the first block, whose inputs do not depend on what was pruned before."""
