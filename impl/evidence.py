@@ -135,7 +135,7 @@ class Evidence:
     steps: int = 0
     """Optimiser steps on the model's own weights"""
     trained: set[str] = field(default_factory=set)
-    """Names, before, of the model's own weights that optimisers stepped on"""
+    """Names of the model's own weights that optimisers stepped on"""
     own_steps: int = 0
     """Optimiser steps on anything else: adapters, masks, predictors"""
     adapted: bool = False
@@ -250,7 +250,7 @@ def _watched(model: PreTrainedModel, evidence: Evidence) -> Iterator[None]:
         # Cutting replaces parameters: what is in the model now counts as its own, too.
         now = {id(p): name for name, p in model.named_parameters() if "lora_" not in name}
         stepped = [id(p) for group in optimiser.param_groups for p in group["params"]]
-        names = [own.get(key) or now.get(key) for key in stepped]
+        names = [now.get(key) or own.get(key) for key in stepped]
         if any(names):
             evidence.steps += 1
             evidence.trained |= {name for name in names if name}

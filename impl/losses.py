@@ -41,7 +41,10 @@ def batches(data: Data, size: int, device: torch.device | None = None) -> Iterat
 
 def logits(model: nn.Module, batch: Batch) -> Tensor:
     """The model's logits: (samples, length, vocabulary), or (samples, labels)."""
-    arguments: dict[str, Any] = dict(batch.inputs)
+    dtype = next(model.parameters()).dtype
+    arguments: dict[str, Any] = {
+        name: x.to(dtype) if x.is_floating_point() else x for name, x in batch.inputs.items()
+    }
     if batch.labels is None:
         arguments["use_cache"] = False
     found: Tensor = model(**arguments).logits

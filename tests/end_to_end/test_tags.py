@@ -59,7 +59,8 @@ def one(name: str, dimension: str, value: str) -> Observation:
         ("magnitude", "criterion", "wanda", "read no activation norms"),
         ("sparsegpt", "criterion", "wanda", "read no activation norms"),
         ("wanda", "criterion", "hessian", "no second-order statistics"),
-        ("wanda", "type", "depth", "no experiment"),
+        ("wanda", "type", "depth", "no run has fewer blocks"),
+        ("wanda", "type", "early-exit", "no experiment"),
     ],
 )
 def test_a_false_claim_about_a_real_method_is_caught(
@@ -149,7 +150,12 @@ def impostor() -> Iterator[None]:
         ("impostor-pattern", "budget", "sparsity-layer", "weights instead of"),
         ("impostor-frozen", "retraining", "without", "optimiser steps"),
         ("impostor-frozen", "data", "calibration", "labels"),
-        ("impostor-frozen", "weight_update", "frozen", "model.norm.weight changed"),
+        (
+            "impostor-frozen",
+            "weight_update",
+            "frozen",
+            "surviving weights changed in model.norm.weight",
+        ),
         ("impostor-frozen", "criterion", "magnitude", "ran the model or computed gradients"),
     ],
 )

@@ -71,25 +71,21 @@ def test_gates_work_on_encoders_and_their_labels() -> None:
     assert all(g.sum() > 0 for g in found)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "mixtral", "phi3"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "phi3"])
 def test_the_gradient_of_a_view_is_that_of_its_weights(family: str) -> None:
-    # Experts run in single precision only.
-    precision, tolerance = (torch.float32, 5e-3) if family == "mixtral" else (torch.float64, 5e-4)
-    model, text = toy(family, precision), toy_calibration(1, 12)
+    model, text = toy(family, torch.float64), toy_calibration(1, 12)
     found = weight_gradients(model, text, lambda g: g)
     (batch,) = batches(text, 1)
     for view in all_views(model)[::3]:
         W = view.W.clone()
         values = []
-        for step in (4 * tolerance, -4 * tolerance):
+        for step in (2e-3, -2e-3):
             moved = W.clone()
             moved[0, 1] += step
             view.W = moved
             with torch.no_grad():
                 values.append(float(losses(model, batch).sum()))
         view.W = W
-        slope = (values[0] - values[1]) / (8 * tolerance)
-        assert slope == pytest.approx(float(found[view.name][0, 1]), rel=2e-2, abs=tolerance), (
-            view.name
-        )
+        slope = (values[0] - values[1]) / 4e-3
+        assert slope == pytest.approx(float(found[view.name][0, 1]), rel=2e-2, abs=5e-4), view.name
     assert all(p.grad is None and p.requires_grad for p in model.parameters())

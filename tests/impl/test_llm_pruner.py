@@ -299,7 +299,7 @@ def test_a_false_claim_about_it_is_caught() -> None:
     claims = {
         ("retraining", "without"): "adapters were trained",
         ("weight_update", "frozen"): "surviving weights changed",
-        ("budget", "sparsity-global"): "every block lost the same",
+        ("budget", "layers"): "blocks went instead of",
     }
     for (dimension, tag), words in claims.items():
         (seen,) = observe_tags("llm-pruner", {dimension: [tag]}, ("opt",))

@@ -161,10 +161,11 @@ def test_without_normalising_a_quiet_layer_loses_its_heads_first() -> None:
     data, left = toy_labelled("bert", 6), {}
     for normalise in (True, False):
         model = quiet_start()
-        prune(model, "sixteen-heads", calibration=data, ratio=0.25, normalise=normalise)
+        prune(model, "sixteen-heads", calibration=data, ratio=0.4, normalise=normalise)
         left[normalise] = [heads(model, layer).count for layer in range(3)]
-    assert left[False] == [1, 4, 4]
+    assert left[False][0] == 1, "its best head stays even so"
     assert left[True][0] > 1
+    assert sum(left[False]) == sum(left[True]) == 12 - 5
 
 
 def test_survivors_and_everything_else_are_bit_identical() -> None:
