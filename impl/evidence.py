@@ -60,7 +60,7 @@ def unsupported(name: str) -> dict[str, str]:
     and says why: `- gemma2, mixtral: …`.
     """
     docstring = sys.modules[find(name).run.__module__].__doc__ or ""
-    section = re.search(r"^Unsupported\n-+\n(.*?)(?=^\S.*\n-+\n|\Z)", docstring, re.M | re.S)
+    section = re.search(r"^Unsupported\n-+\n(.*?)(?=^\S[^\n]*\n-+\n|\Z)", docstring, re.M | re.S)
     found: dict[str, str] = {}
     for item in re.findall(r"^- (.*?): (.*)$", section[1] if section else "", re.M):
         for family in item[0].split(","):
