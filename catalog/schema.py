@@ -68,6 +68,23 @@ Repository = Annotated[
 ]
 
 
+Gap = Literal[
+    "authors",
+    "ids",
+    "links.paper",
+    "links.code",
+    "venue",
+    "mechanism",
+    "challenges",
+    "tags",
+    "evaluated_on.models",
+    "evaluated_on.calibration",
+    "evaluated_on.finetuning",
+    "evaluated_on.evaluation",
+]
+"""Parts of an entry that may be declared unconfirmed: left empty, or resting on an abstract."""
+
+
 class Strict(BaseModel):
     """Base of everything that is read from a file: strict types, no unknown fields."""
 
@@ -158,6 +175,9 @@ class EvaluatedOn(Strict):
     calibration: list[Text] = Field(default_factory=list)
     finetuning: list[Text] = Field(default_factory=list)
     evaluation: list[Text] = Field(default_factory=list)
+    tools: list[Text] = Field(
+        default_factory=list, description="Evaluation tools, such as lm-evaluation-harness"
+    )
 
 
 class Lifecycle(Strict):
@@ -226,6 +246,9 @@ class Entry(Strict):
     lists: list[ListMention] = Field(default_factory=list)
     reported: list[Reported] = Field(default_factory=list)
     sources: list[Source] = Field(default_factory=list)
+    gaps: dict[Gap, Text] = Field(
+        default_factory=dict, description="What could not be confirmed, with what was tried"
+    )
 
 
 class Definition(Strict):
