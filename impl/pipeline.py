@@ -52,7 +52,7 @@ class Standard:
 
 STANDARDS = {
     STANDARD: Standard("smollm2-135m", "lee", 32, 16, 512),
-    "tiny-moe-1": Standard("tiny-moe", "synthetic", 32, 16, 256),
+    "tiny-moe-1": Standard("tiny-moe", "synthetic", 32, 16, 512),
     "tiny-encoder-1": Standard("tiny-encoder", "agreement", 512, 1000, None),
     "tiny-convnet-1": Standard("tiny-convnet", "shapes", 512, 1000, None),
 }

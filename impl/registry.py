@@ -87,6 +87,23 @@ class Method:
 _REGISTRY: dict[str, Method] = {}
 
 
+RUNS_OWN = frozenset(
+    [
+        "method",
+        "samples",
+        "length",
+        "seed",
+        "batch_size",
+        "device",
+        "dtype",
+        "save",
+        "overwrite",
+        "json",
+    ]
+)
+"""What no method may call a hyperparameter: `prunedex run` and `prune` mean something else by it."""
+
+
 def method(
     name: str,
     *,
@@ -96,9 +113,17 @@ def method(
     touches: tuple[Part, ...] = (),
     quick: Mapping[str, Any] | None = None,
 ) -> Callable[[Function], Function]:
-    """Register a function as the method `name`; the file must be impl/methods/<name>.py."""
+    """Register a function as the method `name`; the file must be impl/methods/<name>.py.
+
+    Raises `BadInput` if it has a parameter that is called like something that every run has.
+    """
 
     def register(function: Function) -> Function:
+        if taken := RUNS_OWN & set(inspect.signature(function).parameters):
+            raise BadInput(
+                f"{name}: {', '.join(sorted(taken))} is an option of every run",
+                "Give the method's parameter another name.",
+            )
         unit = UNITS[budget]
         _REGISTRY[name] = Method(name, unit, needs, function, on, touches, quick or {})
         return function

@@ -21,6 +21,7 @@ Hyperparameters
 - groups: runs of neighbouring blocks that share their matrices; 4 in the paper (App. A.1), which for three tasks gives each block its own.
 - prune_iterations: candidates tried in the pruning phase after the first; 40 in the paper.
 - merge_iterations: candidates tried in the merging phase; 160 in the paper. With 0, experts are only pruned, the survivors keep their weights, and the result is a plain checkpoint.
+- windows: calibration windows that a candidate is judged on, the same for all. The paper takes a task's training questions; 4 here, since every one of some 230 candidates runs the model on all of them, and with 32 windows the search takes eight times as long.
 - initial: random selections that the population starts with; the paper does not say, 30 in the official code.
 - parents: how many of the best candidates can become parents (M_CP); the paper does not say, the official code takes at least 6.
 - replace: chance that a selected expert is exchanged in a mutation of the pruning phase; 0.15 in the official code.
@@ -47,6 +48,7 @@ Unsupported
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,7 +59,7 @@ from torch.nn.functional import linear, one_hot
 from transformers import PreTrainedModel
 
 from impl.calibration import Calibration
-from impl.errors import Unsupported
+from impl.errors import BadInput, Unsupported
 from impl.losses import batches, losses
 from impl.model import blocks, experts
 from impl.registry import method
@@ -84,6 +86,7 @@ def eep(
     groups: int = 4,
     prune_iterations: int = 40,
     merge_iterations: int = 160,
+    windows: int = 4,
     initial: int = 30,
     parents: int = 6,
     replace: float = 0.15,
@@ -92,6 +95,9 @@ def eep(
 ) -> None:
     if not drop:
         return
+    if windows < 1:
+        raise BadInput(f"windows {windows} is below 1")
+    judged = dataclasses.replace(calibration, tokens=calibration.tokens[:windows])
     mixtures = find_mixtures(model, groups)
     count = mixtures[0].count
     kept, groups = count - drop, mixtures[-1].group + 1
@@ -113,7 +119,7 @@ def eep(
                 if (key := tuple(new.flatten().tolist())) not in known:
                     break
             known.add(key)
-            tried.append((loss(model, mixtures, new, calibration), new))
+            tried.append((loss(model, mixtures, new, judged), new))
             if step + 1 in ends:
                 best.append(min(tried, key=lambda one: one[0])[0])
     lowest, found = min(tried, key=lambda one: one[0])

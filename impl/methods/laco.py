@@ -17,8 +17,8 @@ Hyperparameters
 - threshold: T, the cosine that a merge has to exceed. If nothing is said, the highest of 0.95, 0.90, 0.85, … at which the search removes enough. The official notebooks have 0.45 for Llama2-13B and 0.6 for Baichuan2-13B.
 - merge: C, how many layers become one at most; 7 and 3 in the official notebooks.
 - interval: I, how far the search moves on after a merge; 1 in the official notebooks.
-- samples: how many calibration windows are compared; 5 and 2 sentences in the official notebooks.
-- length: how many tokens of each; the notebooks' sentences are single lines.
+- windows: how many calibration windows are compared; 5 and 2 sentences in the official notebooks.
+- tokens: how many of each; the notebooks' sentences are single lines.
 
 Official code
 -------------
@@ -69,14 +69,14 @@ def laco(
     threshold: float | None = None,
     merge: int = 3,
     interval: int = 1,
-    samples: int = 5,
-    length: int = 32,
+    windows: int = 5,
+    tokens: int = 32,
 ) -> None:
     if not drop:
         return
-    if merge < 2 or interval < 1 or samples < 1 or length < 1:
-        raise BadInput("merge must be at least 2; interval, samples and length at least 1")
-    collapse = Collapse(model, calibration.tokens[:samples, :length].to(model.device))
+    if merge < 2 or interval < 1 or windows < 1 or tokens < 1:
+        raise BadInput("merge must be at least 2; interval, windows and tokens at least 1")
+    collapse = Collapse(model, calibration.tokens[:windows, :tokens].to(model.device))
     grid = [threshold] if threshold is not None else [1 - i / 20 for i in range(1, 41)]
     merges: list[Merge] = []
     for value in track(grid, "threshold"):
@@ -183,7 +183,7 @@ class Collapse:
         return self._cosines[key]
 
     def _last_hidden(self, gone: Sequence[int], weights: dict[str, Tensor]) -> Tensor:
-        """(samples, length · width) in float32: behind the final norm, all tokens as one vector."""
+        """(windows, tokens · width) in float32: behind the final norm, all tokens as one vector."""
         frame = f"{self.model.base_model_prefix}."
         dtype = self.model.dtype
         own = {name.removeprefix(frame): w.to(dtype) for name, w in weights.items()}

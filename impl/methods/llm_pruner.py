@@ -23,7 +23,7 @@ Hyperparameters
 - aggregate: how the matrices of a group count together: sum (the default of the official code), prod, max or last.
 - first: blocks at the start that stay whole; an eighth of all if not given, as 4 of 32 in the released commands.
 - last: blocks at the end that stay whole; a sixteenth of all if not given, as 2 of 32 in the released commands.
-- samples: calibration windows that are scored on; 10 in the paper, each of 128 tokens (64 in the official code).
+- windows: calibration windows that are scored on; 10 in the paper, each of 128 tokens (64 in the official code).
 - steps: training steps of the recovery, 0 for none; the paper trains for two epochs on 50,000 instructions, about 1,560 steps of 64 samples.
 - batch: windows in a training step; 64 in the released command.
 - lr: learning rate of the adapters; 1e-4 in the released command.
@@ -86,7 +86,7 @@ def llm_pruner(
     aggregate: Aggregate = "sum",
     first: int | None = None,
     last: int | None = None,
-    samples: int = 10,
+    windows: int = 10,
     steps: int = 40,
     batch: int = 4,
     lr: float = 1e-4,
@@ -100,7 +100,7 @@ def llm_pruner(
     start = count // 8 if first is None else first
     end = count - (count // 16 if last is None else last)
     drops = plan(model, range(start, end), ratio)
-    scored = replace(calibration, tokens=calibration.tokens[:samples])
+    scored = replace(calibration, tokens=calibration.tokens[:windows])
     saliences = salience(model, scored, importance)
     for index, drop in drops.items():
         groups, units = scores(model, index, saliences, importance, aggregate)

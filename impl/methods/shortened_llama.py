@@ -16,8 +16,8 @@ Hyperparameters
 ---------------
 - drop: how many blocks go; 6 of 32 are the paper's 20 % of LLaMA-7B. A quarter if nothing is said.
 - criterion: `perplexity`, or `taylor` for Taylor+.
-- samples: how many windows of the calibration text are scored; 10 in the official scripts.
-- length: how many tokens of each; 128 in the official code.
+- windows: how many windows of the calibration text are scored; 10 in the official scripts.
+- tokens: how many of each; 128 in the official code.
 - first: blocks at the beginning that `taylor` never removes; 4 in the paper.
 - last: blocks at the end that `taylor` never removes; 2 in the paper.
 - retrain: `lora` trains adapters on all projections, `full` all weights as in continued pre-training, `none` nothing.
@@ -77,8 +77,8 @@ def shortened_llama(
     calibration: Calibration,
     drop: int | None = None,
     criterion: Literal["perplexity", "taylor"] = "perplexity",
-    samples: int = 10,
-    length: int = 128,
+    windows: int = 10,
+    tokens: int = 128,
     first: int = 4,
     last: int = 2,
     retrain: Literal["lora", "full", "none"] = "lora",
@@ -89,11 +89,11 @@ def shortened_llama(
 ) -> None:
     if not drop:
         return
-    some = replace(calibration, tokens=calibration.tokens[:samples, :length])
+    some = replace(calibration, tokens=calibration.tokens[:windows, :tokens])
     if some.tokens.numel() == 0 or some.tokens.shape[1] < 2:
         raise BadInput(
             f"{tuple(some.tokens.shape)} tokens have no next token to predict",
-            "Give longer windows, or raise samples and length.",
+            "Give longer windows, or raise windows and tokens.",
         )
     if criterion == "perplexity":
         scores = perplexities(model, some)

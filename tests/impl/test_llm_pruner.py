@@ -228,7 +228,7 @@ def test_the_share_of_protected_blocks_is_that_of_the_released_commands() -> Non
 def test_only_the_first_samples_are_scored_on() -> None:
     few, many = toy("llama"), toy("llama")
     data = calibration(8)
-    prune(few, "llm-pruner", calibration=data, ratio=0.3, samples=2, steps=0)
+    prune(few, "llm-pruner", calibration=data, ratio=0.3, windows=2, steps=0)
     prune(many, "llm-pruner", calibration=calibration(2), ratio=0.3, steps=0)
     first = calibration(8).tokens[:2]
     assert torch.equal(first, data.tokens[:2])

@@ -79,3 +79,21 @@ def test_inference_stays_off_the_callers_gradients() -> None:
     assert all(p.grad is None for p in model.parameters())
     model(toy_tokens(1, 8), labels=toy_tokens(1, 8)).loss.backward()
     assert model.model.layers[0].mlp.up_proj.weight.grad is not None
+
+
+def test_no_hyperparameter_is_called_like_an_option_of_every_run() -> None:
+    import typer.main
+
+    from catalog.cli import app
+    from impl.registry import RUNS_OWN, method
+
+    command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    assert {option.name for option in command.params} - {"model", "calibration"} <= RUNS_OWN | {
+        "as_json",
+        "help",
+    }
+    with pytest.raises(BadInput, match="collider: samples is an option of every run"):
+
+        @method("collider", budget="weights", needs="calibration")
+        def collider(model: object, calibration: object, sparsity: float, samples: int = 3) -> None:
+            """Never registered."""

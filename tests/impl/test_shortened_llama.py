@@ -104,15 +104,15 @@ def test_taylor_never_takes_the_first_four_and_the_last_two() -> None:
 
 def test_only_as_much_text_is_scored_as_asked() -> None:
     run = {"calibration": text(6, 16), "drop": 1, "retrain": "none"}
-    short = prune(deep(4), "shortened-llama", samples=2, length=8, **run)
+    short = prune(deep(4), "shortened-llama", windows=2, tokens=8, **run)
     same = prune(
-        deep(4), "shortened-llama", **{**run, "calibration": text(6, 16)}, samples=2, length=8
+        deep(4), "shortened-llama", **{**run, "calibration": text(6, 16)}, windows=2, tokens=8
     )
     whole = prune(deep(4), "shortened-llama", **run)
     assert short.read["perplexity"] == 4 * 2
     assert short.details["scores"] == same.details["scores"] != whole.details["scores"]
     with pytest.raises(BadInput, match="no next token"):
-        prune(deep(4), "shortened-llama", length=1, **run)
+        prune(deep(4), "shortened-llama", tokens=1, **run)
 
 
 @pytest.mark.parametrize(("retrain", "matrices", "others"), [("lora", 1, 0), ("full", 1, 1)])
