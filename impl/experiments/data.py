@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from impl.evidence import Evidence, same_text
 from impl.experiments import Verdict, experiment
 from impl.tasks import LabelledData
@@ -31,10 +33,33 @@ def data_free(runs: list[Evidence]) -> Verdict:
     return True, "it was given no data and never ran the model"
 
 
-@experiment("data", "small", "medium", "large")
-def given_or_labelled(runs: list[Evidence]) -> Verdict:
-    """A data set beyond calibration may have labels: then it is they that were given and read."""
-    return labelled(runs) if isinstance(runs[0].data, LabelledData) else given(runs)
+@experiment("data", "small")
+def trained_or_judged_on(runs: list[Evidence]) -> Verdict:
+    """What goes beyond statistics: labels, training on it, or comparing candidates on it.
+
+    Larger classes are not put to the test: no run here reads a part of a pre-training corpus.
+    """
+    if isinstance(runs[0].data, LabelledData):
+        return labelled(runs)
+    holds, words = given(runs)
+    if not holds:
+        return False, words
+    if all(run.steps or run.adapted for run in runs):
+        return True, f"{words}, and was trained on them"
+    times = min(most_read(run) for run in runs)
+    if times < CANDIDATES:
+        return False, f"{words}, neither for training nor to compare candidates"
+    return True, f"{words}, on some of them {times} times over, to compare candidates"
+
+
+CANDIDATES = 4
+"""How often the same text is read at least where candidates are compared on it."""
+
+
+def most_read(run: Evidence) -> int:
+    """How often the model was run on the window that it was run on most."""
+    windows = Counter(tuple(window.tolist()) for tokens in run.seen for window in tokens)
+    return max(windows.values())
 
 
 def labelled(runs: list[Evidence]) -> Verdict:

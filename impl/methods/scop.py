@@ -36,6 +36,10 @@ Deviations
 - At least one filter of every convolution stays, and round(ratio · filters) go; the official code rounds down.
 - Filters are cut out before the training that follows, not after it; what is trained is the same function.
 
+Not run here
+------------
+- data large: the paper trains on all of ImageNet; a run here trains on the images that it is given.
+
 Unsupported
 -----------
 - resnet without residual branches: there is nothing that may be pruned.

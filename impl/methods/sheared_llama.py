@@ -47,6 +47,10 @@ Deviations
 - Where query heads share keys and values, equally many of each group stay, and where query, key and value are one projection, whole groups go. The paper has no such models.
 - Norms with a mean take it over open channels only, like the variance; the paper's models have none.
 
+Not run here
+------------
+- data medium: the paper trains on 50 billion tokens; a run here trains on the windows that it is given.
+
 Unsupported
 -----------
 - mixtral, qwen3_moe: a mixture of experts has no neurons in this sense.

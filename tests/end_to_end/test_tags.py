@@ -24,7 +24,7 @@ CATALOG = Catalog.load()
 @pytest.mark.parametrize("method", sorted(CATALOG.methods))
 def test_the_six_tags_hold_and_their_record_is_up_to_date(method: str) -> None:
     found = verify(CATALOG, method)["tags"]
-    assert len(found) == 6, "every dimension has a tag that was put to the test"
+    assert found.keys() >= {d for d, values in claims(CATALOG, method).items() if values}
     for dimension, values in found.items():
         for value, seen in values.items():
             assert seen["holds"], f"{method}: {dimension} {value}: {seen['observed']}"
@@ -54,6 +54,8 @@ def one(name: str, dimension: str, value: str) -> Observation:
         ("sparsegpt", "weight_update", "frozen", "surviving weights changed in model.layers.0"),
         ("wanda", "weight_update", "update", "no surviving weight changed"),
         ("wanda", "data", "data-free", "ran the model on text"),
+        ("wanda", "data", "small", "neither for training nor to compare candidates"),
+        ("sparsegpt", "data", "small", "neither for training nor to compare candidates"),
         ("magnitude", "data", "calibration", "read no text"),
         ("wanda", "criterion", "magnitude", "ran the model"),
         ("magnitude", "criterion", "wanda", "read no activation norms"),
