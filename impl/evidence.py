@@ -35,9 +35,11 @@ FAMILIES = (
     "gpt2",
     "gpt_neox",
     "mixtral",
+    "qwen3_moe",
 )
 """The decoders of the contract: grouped and multi-query attention, tied embeddings, alternating
-attention, learned positions, fused projections, transposed storage, parallel residuals, experts."""
+attention, learned positions, fused projections, transposed storage, parallel residuals, experts
+with and without scaled routing."""
 
 
 def toy_calibration(samples: int = 4, length: int = 16, seed: int = 1) -> Calibration:
@@ -212,15 +214,15 @@ def observe(name: str, family: str, options: dict[str, Any]) -> Evidence:
         for module in keep
         for own, parameter in module.named_parameters(recurse=False)
     }
-    cut = surgery._cut
+    original = surgery.cut
 
     def recorded(module: nn.Module, own: str, index: Tensor, dimension: int) -> None:
         key = (id(module), own)
         if key in snapshot:
             snapshot[key] = snapshot[key].index_select(dimension, index)
-        cut(module, own, index, dimension)
+        original(module, own, index, dimension)
 
-    with _watched(model, evidence), mock.patch.object(surgery, "_cut", recorded):
+    with _watched(model, evidence), mock.patch.object(surgery, "cut", recorded):
         evidence.report = _run(model, name, options, evidence.data)
     for path, module in model.named_modules():
         for own, _ in module.named_parameters(recurse=False):

@@ -98,7 +98,7 @@ def keep_hidden(model: PreTrainedModel, keep: Tensor) -> None:
             if own == "bias" and isinstance(module, nn.Linear):
                 continue  # of the head: one value a token
             if parameter.shape[-1] == width:
-                _cut(module, own, index, parameter.ndim - 1)
+                cut(module, own, index, parameter.ndim - 1)
     for module in model.modules():
         if getattr(module, "hidden_dim", None) == width:
             module.hidden_dim = len(index)  # type: ignore[assignment]
@@ -141,7 +141,7 @@ def keep_experts(model: nn.Module, block: int, keep: Tensor) -> None:
         for name, parameter in list(other.named_parameters(recurse=False)):
             routes = other is not module and hasattr(other, "top_k")
             if (other is module and parameter.ndim == 3) or (routes and len(parameter) == count):
-                _cut(other, name, index, 0)
+                cut(other, name, index, 0)
     recount(model, block)
 
 
@@ -232,16 +232,20 @@ def _keep_rows(wanted: list[tuple[View, Tensor]]) -> None:
 
 def _cut_rows(view: View, index: Tensor) -> None:
     """Keep output rows of the parameter that holds `view`, and of its bias."""
-    _cut(view.module, view.parameter, index, -1 if view.transposed else -2)
+    cut(view.module, view.parameter, index, -1 if view.transposed else -2)
     if view.parameter == "weight" and getattr(view.module, "bias", None) is not None:
-        _cut(view.module, "bias", index, 0)
+        cut(view.module, "bias", index, 0)
 
 
 def _cut_inputs(view: View, index: Tensor) -> None:
-    _cut(view.module, view.parameter, index, -2 if view.transposed else -1)
+    cut(view.module, view.parameter, index, -2 if view.transposed else -1)
 
 
-def _cut(module: nn.Module, name: str, index: Tensor, dimension: int) -> None:
+def cut(module: nn.Module, name: str, index: Tensor, dimension: int) -> None:
+    """Keep only the entries `index` of a dimension of a module's own parameter or buffer.
+
+    Every cut goes through here, so that a run can be watched.
+    """
     value: Tensor = getattr(module, name).data
     put(module, name, value.index_select(dimension, index.to(value.device)))
 

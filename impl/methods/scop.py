@@ -42,7 +42,7 @@ Not run here
 
 Unsupported
 -----------
-- resnet without residual branches: there is nothing that may be pruned.
+- networks without residual branches: what may be pruned lies inside them.
 """
 
 from __future__ import annotations
@@ -222,10 +222,10 @@ def cut(branch: Any, kept: list[Tensor]) -> None:
     for layer, index in zip(branch, kept, strict=True):
         convolution, norm = layer.convolution, layer.normalization
         if before is not None:
-            surgery._cut(convolution, "weight", before, 1)
-        surgery._cut(convolution, "weight", index, 0)
+            surgery.cut(convolution, "weight", before, 1)
+        surgery.cut(convolution, "weight", index, 0)
         for name in ("weight", "bias", "running_mean", "running_var"):
-            surgery._cut(norm, name, index, 0)
+            surgery.cut(norm, name, index, 0)
         before = index
     branch.append(Scatter(width, kept[-1]))
 
