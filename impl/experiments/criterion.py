@@ -652,7 +652,7 @@ def reconstruction(runs: list[Evidence]) -> Verdict:
             effect = W * means[view.name]
             start += float((effect * first).sum(1).abs().sum())
             end += float((effect * pruned).sum(1).abs().sum())
-        if end > 0.9 * start:
+        if end > 0.95 * start:
             return False, (
                 f"the expected output error of the first block is {end / start:.0%} of that of "
                 f"the mask with the lowest |W|·‖X‖ ({run.family})"
