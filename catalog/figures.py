@@ -60,6 +60,7 @@ class Protocol:
     special: str | None = None
     dense: float | None = None
     only: str | None = None
+    only_name: str | None = field(default=None, compare=False)
 
     @property
     def kind(self) -> Metric:
@@ -78,9 +79,9 @@ class Protocol:
         elif self.kind.windows:
             parts.append("window length not stated")
             if self.dense is not None:
-                parts.append(f"dense model {self.dense:g}")
+                parts.append(f"dense model {plain(self.dense)}")
         if self.only is not None:
-            parts.append(f"only as set up by {self.only}")
+            parts.append(f"only as {self.only_name or self.only} measures")
         return ", ".join(parts)
 
     @property
@@ -97,7 +98,7 @@ class Protocol:
             "tasks": list(self.tasks),
             "metric": self.metric,
             "sequence length": self.length,
-            "protocol": self.special,
+            "special protocol": self.special,
             "dense value in place of a length": self.dense,
             "source": self.only,
         }
@@ -168,7 +169,14 @@ class Figure:
 
     @property
     def said(self) -> str:
-        """Whose word the figure is."""
+        """Whose word the figure is; only its own authors' where they measured it themselves."""
+        if self.is_own and self.table.kind not in ("reproduction", "quoted"):
+            return "as its own authors report"
+        return self.told
+
+    @property
+    def told(self) -> str:
+        """Which source says so, and whether it measured, measured again or quotes."""
         verb = {"reproduction": "measured again by", "quoted": "quoted by"}
         return f"{verb.get(self.table.kind, 'as reported by')} {self.origin.name}"
 
@@ -323,12 +331,12 @@ def slug_of(protocol: Protocol) -> str:
     elif protocol.length is not None:
         parts.append(str(protocol.length))
     elif protocol.dense is not None:
-        parts.append(f"dense {protocol.dense:g}")
+        parts.append(f"dense {plain(protocol.dense)}")
     if protocol.only is not None:
         parts.append(f"by {protocol.only}")
-    plain = re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
     # File systems have limits, and a name from another script leaves nothing behind.
-    return plain if 0 < len(plain) <= 100 else f"{plain[:90]}-{_digest(protocol)}".strip("-")
+    return name if 0 < len(name) <= 100 else f"{name[:90]}-{_digest(protocol)}".strip("-")
 
 
 def _digest(protocol: Protocol) -> str:
@@ -349,7 +357,11 @@ def _disagree(group: Sequence[Figure], precision: Mapping[tuple[str, int | str],
     """Whether two values cannot be roundings of one number."""
     bounds = []
     for figure in group:
-        half = 0.5 * 10.0 ** -precision[figure.path, figure.place[1]]
+        digits = precision[figure.path, figure.place[1]]
+        if figure.value >= 100 and figure.value.is_integer():
+            # 582 or 6.9e3 among values with decimals: who wrote it rounded by hand.
+            digits = 0
+        half = 0.5 * 10.0**-digits
         bounds.append((figure.value - half, figure.value + half))
     # A hair's breadth for sums that floating point does not hit.
     return max(low for low, _ in bounds) > min(high for _, high in bounds) + 1e-9
@@ -426,13 +438,13 @@ def _of_report(identifier: str, report: Report, entries: Mapping[str, Entry]) ->
                 value=cell.value,
                 path=f"{FOLDER}/{identifier}.yaml",
                 place=cell.place,
-                protocol=_protocol(identifier, cell, cells),
+                protocol=_protocol(origin, cell, cells),
             )
         )
     return figures
 
 
-def _protocol(identifier: str, cell: _Cell, cells: Sequence[_Cell]) -> Protocol:
+def _protocol(origin: Origin, cell: _Cell, cells: Sequence[_Cell]) -> Protocol:
     table = cell.table
     metric = METRICS[table.metric]
     length = SPECIAL[table.protocol].length if table.protocol else table.sequence_length
@@ -441,10 +453,10 @@ def _protocol(identifier: str, cell: _Cell, cells: Sequence[_Cell]) -> Protocol:
     data = cell.dataset or (_suite_label(table.suite) if table.suite else None)
     dense, only = None, None
     if metric.own_setup or not named or cell.model is None:
-        only = identifier
+        only = origin.identifier
     elif metric.windows and length is None:
         dense = _dense_value(cell, cells)
-        only = identifier if dense is None else None
+        only = origin.identifier if dense is None else None
     return Protocol(
         metric=table.metric,
         model=cell.model,
@@ -454,6 +466,7 @@ def _protocol(identifier: str, cell: _Cell, cells: Sequence[_Cell]) -> Protocol:
         special=table.protocol,
         dense=dense,
         only=only,
+        only_name=origin.name if only is not None else None,
     )
 
 
@@ -483,6 +496,11 @@ def _dense_value(cell: _Cell, cells: Sequence[_Cell]) -> float | None:
 
     found = values(other for other in cells if other.table is cell.table) or values(cells)
     return found.pop() if len(found) == 1 else None
+
+
+def plain(value: float) -> str:
+    """A value as sources write it, without an exponent for the sizes that occur."""
+    return f"{value:.10g}"
 
 
 def source_kind(kind: Kind) -> str:

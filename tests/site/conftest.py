@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from small_catalog import ENTRIES, RESULT, add_results, make_root
+from small_catalog import ENTRIES, REPORTS, RESULT, add_figures, add_results, make_root
 
 from catalog.site import build_site
 from catalog.store import Catalog
@@ -38,6 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "quality": {"perplexity_before": 19.123, "perplexity_after": 31.5},
     }
     add_results(made, RESULT, pattern)
+    add_figures(made)
     return made
 
 
@@ -47,6 +48,7 @@ def catalog(root: Path) -> Catalog:
     loaded = Catalog.load(root)
     assert set(loaded.entries) == {each["key"] for each in ENTRIES}, loaded.reading_problems
     assert loaded.results
+    assert set(loaded.reports) == set(REPORTS), loaded.problems
     assert loaded.verified
     return loaded
 

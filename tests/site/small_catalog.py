@@ -77,17 +77,6 @@ ENTRIES = [
         ],
         challenges=["Small models suffer."],
         evaluated_on={"models": ["LLaMA"], "evaluation": ["WikiText-2"]},
-        reported=[
-            {
-                "metric": "perplexity",
-                "dataset": "WikiText-2",
-                "model": "LLaMA-7B",
-                "budget": "50 %",
-                "value": 7.26,
-                "where": "Table 3",
-                "url": "https://arxiv.org/abs/2306.11695",
-            }
-        ],
         sources=[
             {
                 "what": "bibliography",
@@ -139,17 +128,6 @@ ENTRIES = [
         builds_on=[{"key": "sun2023simple", "relation": "extends", "note": " ".join(HOSTILE)}],
         links={"paper": "https://example.org/?a=1&b=%22%3E(javascript:alert(1))"},
         lists=[{"name": HOSTILE[1]}],
-        reported=[
-            {
-                "metric": HOSTILE[0],
-                "dataset": HOSTILE[1],
-                "model": HOSTILE[10],
-                "budget": HOSTILE[3],
-                "value": 1.0,
-                "where": HOSTILE[2],
-                "url": "https://example.org/",
-            }
-        ],
         sources=[{"what": HOSTILE[1], "url": "https://example.org/a", "seen": "2026-11-20"}],
     ),
 ]
@@ -249,6 +227,75 @@ VERIFIED: dict[str, Any] = {
         }
     },
 }
+
+
+def _report(source: dict[str, Any], *tables: dict[str, Any]) -> dict[str, Any]:
+    """A file of reported figures in which every method that is no hostile text has its key."""
+    known = {
+        "Wanda": {"key": "sun2023simple"},
+        "SparseGPT": {"key": "frantar2023sparsegpt"},
+        "ShortGPT": {"key": "men2024shortgpt"},
+    }
+    names = {row["method"] for table in tables for row in table["rows"]} - {"dense"}
+    return {
+        "source": source,
+        "methods": {name: known.get(name, {}) for name in sorted(names)},
+        "tables": list(tables),
+    }
+
+
+def _table(model: str, length: int | None, values: dict[str, float], **more: Any) -> dict[str, Any]:
+    """A table of perplexities at one budget, for which a dense model has none."""
+    return {
+        "url": "https://github.com/locuslab/wanda",
+        "where": "Table 3",
+        "kind": "paper",
+        "metric": "perplexity",
+        "dataset": "WikiText-2",
+        **({"sequence_length": length} if length else {}),
+        "structure": "unstructured",
+        "budget": {"weights": "50%"},
+        "rows": [{"method": name, "values": {model: each}} for name, each in values.items()],
+        **more,
+    }
+
+
+REPORTS: dict[str, dict[str, Any]] = {
+    "sun2023simple": _report(
+        {"key": "sun2023simple"},
+        _table(
+            "LLaMA-7B", 2048, {"dense": 5.68, "magnitude": 17.29, "SparseGPT": 7.22, "Wanda": 7.26}
+        ),
+        _table("LLaMA-7B", 4096, {"SparseGPT": 6.51, "Wanda": 6.42, "magnitude": 14.89}),
+    ),
+    "other-work": _report(
+        {"name": "Other Work", "title": "Another Paper", "url": "https://example.org/other"},
+        _table("LLaMA-7B", 2048, {"Wanda": 7.31, "ShortGPT": 8.5}, url="https://example.org/other"),
+        _table("LLaMA-7B", None, {"ShortGPT": 9.25}, url="https://example.org/other"),
+    ),
+    "hostile": _report(
+        {"name": HOSTILE[0], "title": HOSTILE[7], "url": "https://example.org/?a=1&b=%22%3E"},
+        _table(
+            HOSTILE[10],
+            None,
+            {HOSTILE[1]: 11.0, HOSTILE[3]: 12.0, HOSTILE[6]: 13.0, "Wanda": 14.0},
+            url="https://example.org/?a=1&b=%22%3E(javascript:alert(1))",
+            where=" ".join(HOSTILE),
+            dataset=HOSTILE[5],
+            note=HOSTILE[2],
+            recovery=HOSTILE[4],
+        ),
+    ),
+}
+
+
+def add_figures(root: Path, reports: dict[str, dict[str, Any]] = REPORTS) -> None:
+    """Files of reported figures."""
+    folder = root / "catalog" / "reported"
+    folder.mkdir(parents=True)
+    for name, each in reports.items():
+        text = json.dumps(each, ensure_ascii=False, indent=1)
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
 def make_root(root: Path, entries: list[dict[str, Any]] = ENTRIES, *, method: str = METHOD) -> Path:
