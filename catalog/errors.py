@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "notice"]
+"""A notice is information that never makes a check fail."""
 
 # Format characters that are part of ordinary spelling: soft hyphen and the two joiners.
 _HARMLESS_FORMAT = "\u00ad\u200c\u200d"

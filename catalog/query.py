@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from catalog.errors import UsageError, details, did_you_mean, listed
-from catalog.schema import DIMENSIONS, KINDS, Entry
+from catalog.inventory import names_in
+from catalog.schema import DIMENSIONS, KINDS, ROLES, Entry
 from catalog.store import Catalog
 
 
@@ -18,8 +20,9 @@ class Filter:
 
     Tag fields hold vocabulary ids, and a parent finds its children. Years are those of the
     first public version, both ends included. `has_code` and `runs_here` may ask for either
-    answer. `text` holds words that must all occur in title, name, authors or takeaway,
-    whatever their case and accents.
+    answer. `text` holds words that must all occur in title, name, authors, takeaway or
+    identifiers, whatever their case and accents. Models, data sets and tools are names as
+    `catalog/resources` has them, and a family finds its members.
     """
 
     type: Sequence[str] = ()
@@ -34,10 +37,20 @@ class Filter:
     has_code: bool | None = None
     runs_here: bool | None = None
     text: str | None = None
+    models: Sequence[str] = ()
+    calibrated_on: Sequence[str] = ()
+    finetuned_on: Sequence[str] = ()
+    evaluated_on: Sequence[str] = ()
+    tools: Sequence[str] = ()
 
     def tags(self, dimension: str) -> Sequence[str]:
         """The ids asked for in one dimension."""
         values: Sequence[str] = getattr(self, dimension)
+        return values
+
+    def names(self, role: str) -> Sequence[str]:
+        """The names asked for in one field of `evaluated_on`."""
+        values: Sequence[str] = getattr(self, _FILTER_OF[role])
         return values
 
     @property
@@ -46,9 +59,22 @@ class Filter:
         return self == Filter()
 
 
+_FILTER_OF = {
+    "models": "models",
+    "calibration": "calibrated_on",
+    "finetuning": "finetuned_on",
+    "evaluation": "evaluated_on",
+    "tools": "tools",
+}
+"""Each field of an entry's `evaluated_on`, with the filter's field that asks for it."""
+
+# Letters that Unicode does not take apart into a base and an accent.
+_BASE_LETTERS = str.maketrans("øØłŁđĐıħŧ", "oOlLdDiht")
+
+
 def fold(text: str) -> str:
     """Text without case and accents, for searching."""
-    decomposed = unicodedata.normalize("NFKD", text)
+    decomposed = unicodedata.normalize("NFKD", text.translate(_BASE_LETTERS))
     return "".join(
         character for character in decomposed if not unicodedata.combining(character)
     ).casefold()
@@ -94,7 +120,8 @@ def select(catalog: Catalog, wanted: Filter) -> list[Entry]:
         if wanted.tags(dimension)
     }
     kinds = {_kind(name) for name in wanted.kind}
-    words = fold(wanted.text or "").split()
+    named = {role: ids for role in ROLES if (ids := _wanted_resources(catalog, role, wanted))}
+    words = [re.sub(r"([0-9]{4}\.[0-9]{4,5})v[0-9]+$", r"\1", each) for each in _words(wanted)]
 
     def passes(entry: Entry) -> bool:
         if kinds and entry.kind not in kinds:
@@ -110,12 +137,67 @@ def select(catalog: Catalog, wanted: Filter) -> list[Entry]:
         for dimension, ids in accepted.items():
             if entry.tags is None or ids.isdisjoint(entry.tags.of(dimension)):
                 return False
+        for role, wanted_ids in named.items():
+            if wanted_ids.isdisjoint(resources_in(catalog, entry, role)):
+                return False
         if words:
-            text = fold(" ".join([entry.title, entry.name or "", *entry.authors, entry.takeaway]))
+            text = _searched(entry)
             return all(word in text for word in words)
         return True
 
     return [entry for entry in catalog.entries.values() if passes(entry)]
+
+
+def _words(wanted: Filter) -> list[str]:
+    return [word.strip(",;") for word in fold(wanted.text or "").split()]
+
+
+def _searched(entry: Entry) -> str:
+    """All text of an entry in which words are looked for."""
+    ids = entry.ids
+    texts = [entry.key, entry.title, entry.name or "", *entry.authors, entry.takeaway]
+    texts += [ids.doi or "", ids.openreview or "", ids.acl or "", ids.pmlr or ""]
+    if ids.arxiv is not None:
+        texts += [f"arxiv:{ids.arxiv}", f"https://arxiv.org/abs/{ids.arxiv}"]
+    return fold(" ".join(texts))
+
+
+def resources_in(catalog: Catalog, entry: Entry, role: str) -> set[str]:
+    """The ids of what an entry names in one field of `evaluated_on`."""
+    found = (catalog.inventory.meant(ROLES[role], name) for name in names_in(entry, role))
+    return {item.id for item in found if item is not None}
+
+
+def _wanted_resources(catalog: Catalog, role: str, wanted: Filter) -> set[str]:
+    """The ids that satisfy a wish: each thing asked for with all below it."""
+    found: set[str] = set()
+    for name in wanted.names(role):
+        item = catalog.inventory.resolve(ROLES[role], name)
+        found |= catalog.inventory.descendants(ROLES[role], item.id)
+    return found
+
+
+def select_by_family(catalog: Catalog, wanted: Filter, role: str) -> tuple[list[str], list[Entry]]:
+    """The families of what is asked for in one field of `evaluated_on`, and who names only them.
+
+    Such a paper passes all other filters, but does not say which member of the family it means.
+    """
+    group, inventory = ROLES[role], catalog.inventory
+    above = {
+        item.id: item.name
+        for name in wanted.names(role)
+        for item in inventory.ancestors(group, inventory.resolve(group, name).id)
+    }
+    if not above:
+        return [], []
+    nothing: tuple[str, ...] = ()
+    changes: dict[str, Any] = {_FILTER_OF[role]: nothing}
+    entries = [
+        entry
+        for entry in select(catalog, replace(wanted, **changes))
+        if not above.keys().isdisjoint(resources_in(catalog, entry, role))
+    ]
+    return [*above.values()], entries
 
 
 def _accepted(catalog: Catalog, dimension: str, wanted: Sequence[str]) -> set[str]:

@@ -85,6 +85,52 @@ Gap = Literal[
 """Parts of an entry that may be declared unconfirmed: left empty, or resting on an abstract."""
 
 
+RESOURCES: tuple[str, ...] = ("models", "datasets", "tools")
+"""The lists of things that experiments name, in the order in which they are shown."""
+
+ROLES: dict[str, str] = {
+    "models": "models",
+    "calibration": "datasets",
+    "finetuning": "datasets",
+    "evaluation": "datasets",
+    "tools": "tools",
+}
+"""Each field of `evaluated_on`, with the list in which its names stand."""
+
+ModelKind = Literal[
+    "decoder",
+    "mixture-of-experts",
+    "encoder",
+    "encoder-decoder",
+    "recurrent",
+    "vision",
+    "multimodal",
+    "other",
+]
+Task = Literal[
+    "language modelling",
+    "multiple choice",
+    "question answering",
+    "text classification",
+    "summarisation",
+    "data to text",
+    "translation",
+    "mathematics",
+    "code",
+    "instructions",
+    "dialogue",
+    "long context",
+    "image classification",
+    "vision",
+    "multimodal",
+    "suite",
+    "other",
+]
+"""What a data set asks of a model; language modelling stands for running text."""
+
+ResourceId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+
+
 class Strict(BaseModel):
     """Base of everything that is read from a file: strict types, no unknown fields."""
 
@@ -194,21 +240,6 @@ class ListMention(Strict):
     url: Url | None = None
 
 
-class Reported(Strict):
-    """One figure that a paper or repository reports."""
-
-    metric: Text
-    dataset: Text
-    model: Text
-    budget: Text
-    value: Annotated[float, Field(allow_inf_nan=False)]
-    structure: Text | None = None
-    recovery: Text | None = None
-    sequence_length: Annotated[int, Field(gt=0)] | None = None
-    where: Text
-    url: Url
-
-
 class Source(Strict):
     """Where a fact of the entry was confirmed, and when."""
 
@@ -244,7 +275,6 @@ class Entry(Strict):
     )
     lifecycle: Lifecycle
     lists: list[ListMention] = Field(default_factory=list)
-    reported: list[Reported] = Field(default_factory=list)
     sources: list[Source] = Field(default_factory=list)
     gaps: dict[Gap, Text] = Field(
         default_factory=dict, description="What could not be confirmed, with what was tried"
@@ -279,3 +309,56 @@ class Dimension(Strict):
     question: Text
     definition: Text
     values: list[Value]
+
+
+class Resource(Strict):
+    """One thing that experiments name: its one spelling here, and the others that it has."""
+
+    id: ResourceId
+    name: Text = Field(description="The spelling that entries use")
+    aliases: list[Text] = Field(default_factory=list, description="Other spellings, to suggest it")
+    parent: ResourceId | None = Field(default=None, description="The family or suite it belongs to")
+    url: Url | None = Field(default=None, description="Its official page, if that was seen")
+
+
+class ModelResource(Resource):
+    """A model, or a family of models."""
+
+    kind: ModelKind | None = Field(default=None, description="Left out where it is the parent's")
+    parameters: (
+        Annotated[str, StringConstraints(pattern=r"^([0-9]+x)?[0-9]+(\.[0-9]+)?[MBT]$")] | None
+    ) = Field(default=None, description="As its name says: 7B, 8x7B")
+
+
+class DataResource(Resource):
+    """A data set, or a suite of data sets."""
+
+    task: Task
+    about: Text = Field(description="What it holds, in a sentence of ours")
+
+
+class ToolResource(Resource):
+    """A program that runs evaluations."""
+
+    about: Text | None = None
+
+
+class ModelList(Strict):
+    """The content of `catalog/resources/models.yaml`."""
+
+    id: Literal["models"]
+    items: list[ModelResource]
+
+
+class DataList(Strict):
+    """The content of `catalog/resources/datasets.yaml`."""
+
+    id: Literal["datasets"]
+    items: list[DataResource]
+
+
+class ToolList(Strict):
+    """The content of `catalog/resources/tools.yaml`."""
+
+    id: Literal["tools"]
+    items: list[ToolResource]

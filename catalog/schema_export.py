@@ -14,8 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from catalog.reported import Report
 from catalog.root import find_root
-from catalog.schema import Dimension, Entry
+from catalog.schema import DataList, Dimension, Entry, ModelList, ToolList
 from catalog.store import load_vocabulary
 from catalog.terms import Vocabulary
 
@@ -41,11 +44,31 @@ def vocabulary_schema() -> dict[str, Any]:
     return {"$schema": _DIALECT, **Dimension.model_json_schema(), "title": "Prunedex dimension"}
 
 
+def resource_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
+    """The schema of a list of models, data sets or tools."""
+    return {"$schema": _DIALECT, **model.model_json_schema(), "title": title}
+
+
+def reported_schema(vocabulary: Vocabulary) -> dict[str, Any]:
+    """The schema of a file of reported figures, in which structures are tags of the type."""
+    schema = Report.model_json_schema()
+    ids = vocabulary.ids("type") if "type" in vocabulary.dimensions else []
+    for name in ("Row", "Table"):
+        field = schema["$defs"][name]["properties"]["structure"]
+        field["anyOf"] = [{"type": "string", "enum": ids}, {"type": "null"}]
+    return {"$schema": _DIALECT, **schema, "title": "Prunedex reported figures"}
+
+
 def exported(root: Path) -> dict[Path, str]:
     """Every schema file below the root, with what it should hold."""
+    vocabulary = load_vocabulary(root)
     schemas = {
-        "entry.schema.json": entry_schema(load_vocabulary(root)),
+        "entry.schema.json": entry_schema(vocabulary),
         "vocabulary.schema.json": vocabulary_schema(),
+        "models.schema.json": resource_schema(ModelList, "Prunedex models"),
+        "datasets.schema.json": resource_schema(DataList, "Prunedex data sets"),
+        "reported.schema.json": reported_schema(vocabulary),
+        "tools.schema.json": resource_schema(ToolList, "Prunedex tools"),
     }
     return {
         root / FOLDER / name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -6,9 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from catalog.concepts import Concept, read_concepts
 from catalog.errors import Problem, UsageError, closest, details, did_you_mean, listed, shown
+from catalog.figures import FOLDER as FIGURES
+from catalog.figures import Figures, collect
+from catalog.inventory import Inventory, Use
 from catalog.methods import MethodDoc, method_files, read_method
 from catalog.reader import Located, read_yaml, relative_name
+from catalog.reported import Report
 from catalog.results import (
     Result,
     Verification,
@@ -18,7 +23,17 @@ from catalog.results import (
     verification_files,
 )
 from catalog.root import find_root
-from catalog.schema import DIMENSIONS, Dimension, Edge, Entry
+from catalog.schema import (
+    DIMENSIONS,
+    RESOURCES,
+    DataList,
+    Dimension,
+    Edge,
+    Entry,
+    ModelList,
+    Resource,
+    ToolList,
+)
 from catalog.terms import Vocabulary
 from catalog.validation import HELP, validate
 
@@ -28,9 +43,13 @@ PAPERS = Path("papers")
 VOCABULARY = Path("catalog") / "vocabulary"
 """Where the vocabulary is, below the root."""
 
+RESOURCE_FOLDER = Path("catalog") / "resources"
+"""Where the lists of models, data sets and tools are, below the root."""
+
 _FILE_HELP = {
     "file-name": "Name the file as its key, with the ending .yaml, right below its folder.",
     "no-vocabulary": "Restore the file; every dimension needs one.",
+    "no-resources": "Restore the file; names in evaluated_on are looked up in it.",
 }
 
 
@@ -50,6 +69,8 @@ class Catalog:
     verified: dict[str, Verification]
     located: dict[str, Located] = field(repr=False)
     unread: set[str] = field(default_factory=set)
+    concepts: list[Concept] = field(default_factory=list)
+    inventory: Inventory = field(default_factory=lambda: Inventory({}))
     reading_problems: list[Problem] = field(default_factory=list)
 
     @classmethod
@@ -66,7 +87,7 @@ class Catalog:
         """All that is wrong, found while reading and by every check, sorted by place."""
         from catalog.checks import run_checks
 
-        return sorted({*self.reading_problems, *run_checks(self)})
+        return sorted({*self.reading_problems, *self._reports[1], *run_checks(self)})
 
     @cached_property
     def _reverse_edges(self) -> dict[str, list[tuple[Entry, Edge]]]:
@@ -81,6 +102,11 @@ class Catalog:
         return list(self._reverse_edges.get(key, ()))
 
     @cached_property
+    def uses(self) -> dict[tuple[str, str], list[Use]]:
+        """The entries that name each model, data set and tool, by list and id."""
+        return self.inventory.uses([*self.entries.values()])
+
+    @cached_property
     def papers_of(self) -> dict[str, list[Entry]]:
         """The entries that each implementation names, by the method's name."""
         found: dict[str, list[Entry]] = {}
@@ -92,6 +118,24 @@ class Catalog:
     def results_of(self, method: str) -> list[Result]:
         """The measured results of a method, in the order of their files."""
         return [result for result in self.results if result.method == method]
+
+    @cached_property
+    def _reports(self) -> tuple[dict[str, Report], list[Problem]]:
+        # Read on first use: most commands need no figures, and these are many files.
+        loader = _Loader(self.root)
+        found = loader.reports()
+        self.located.update(loader.located)
+        return found, loader.problems
+
+    @property
+    def reports(self) -> dict[str, Report]:
+        """The files of reported figures that could be read, by their names without ending."""
+        return self._reports[0]
+
+    @cached_property
+    def figures(self) -> Figures:
+        """What papers and repositories report, one by one."""
+        return collect(self.reports, self.entries)
 
     def path_of(self, key: str) -> str:
         """The entry's file below the root."""
@@ -138,6 +182,11 @@ def load_vocabulary(root: Path) -> Vocabulary:
     return Vocabulary(_Loader(root).dimensions())
 
 
+def load_inventory(root: Path) -> Inventory:
+    """The lists of models, data sets and tools alone, as far as they can be read."""
+    return Inventory(_Loader(root).resources())
+
+
 class _Loader:
     """Reads one catalog; a class only to collect problems while the parts are read."""
 
@@ -149,6 +198,7 @@ class _Loader:
 
     def load(self) -> Catalog:
         vocabulary = Vocabulary(self.dimensions())
+        inventory = Inventory(self.resources())
         entries = self._entries(vocabulary)
         methods: dict[str, MethodDoc] = {}
         for file in method_files(self.root):
@@ -168,6 +218,9 @@ class _Loader:
             self.problems += problems
             if verification is not None:
                 verified[verification.method] = verification
+        concepts, problems = read_concepts(self.root)
+        self.problems += problems
+        self.located |= {concept.path: concept.located for concept in concepts}
         return Catalog(
             root=self.root,
             vocabulary=vocabulary,
@@ -177,6 +230,8 @@ class _Loader:
             verified=verified,
             located=self.located,
             unread=self.unread,
+            concepts=concepts,
+            inventory=inventory,
             reading_problems=self.problems,
         )
 
@@ -227,6 +282,41 @@ class _Loader:
                 self._report(missing, "no-vocabulary", f"the dimension '{name}' has no file")
         return dimensions
 
+    def resources(self) -> dict[str, list[Resource]]:
+        lists: dict[str, list[Resource]] = {}
+        present: set[str] = set()
+        for file in self._yaml_files(RESOURCE_FOLDER):
+            name = file.stem
+            present.add(name)
+            if name not in RESOURCES:
+                hint = details(did_you_mean(name, RESOURCES), f"allowed: {listed(RESOURCES)}")
+                self._report(file, "file-name", f"{shown(name)} is no such list{hint}")
+                continue
+            located, problems = read_yaml(self.root, file)
+            self.problems += problems
+            if located is None:
+                continue
+            self.located[located.path] = located
+            found: ModelList | DataList | ToolList | None
+            if name == "models":
+                found, flaws = validate(ModelList, located)
+            elif name == "datasets":
+                found, flaws = validate(DataList, located)
+            else:
+                found, flaws = validate(ToolList, located)
+            self.problems += flaws
+            if found is None or problems:
+                continue
+            if found.id != name:
+                self._differs(located, "id", found.id, name)
+            else:
+                lists[name] = [*found.items]
+        for name in RESOURCES:
+            if name not in present:
+                missing = self.root / RESOURCE_FOLDER / f"{name}.yaml"
+                self._report(missing, "no-resources", f"the list '{name}' has no file")
+        return lists
+
     def _entries(self, vocabulary: Vocabulary) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
         for file in self._yaml_files(PAPERS):
@@ -247,6 +337,25 @@ class _Loader:
             self.unread.discard(name)
             entries[name] = entry
         return dict(sorted(entries.items()))
+
+    def reports(self) -> dict[str, Report]:
+        reports: dict[str, Report] = {}
+        for file in self._yaml_files(Path(FIGURES)):
+            located, problems = read_yaml(self.root, file)
+            self.problems += problems
+            if located is None:
+                continue
+            self.located[located.path] = located
+            report, flaws = validate(Report, located)
+            self.problems += flaws
+            if report is None or problems:
+                continue
+            key = report.source.key
+            if key is not None and key != file.stem:
+                self._differs(located, "source", key, file.stem)
+            else:
+                reports[file.stem] = report
+        return reports
 
     def _differs(self, located: Located, field_name: str, value: str, name: str) -> None:
         message = (

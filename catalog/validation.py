@@ -34,6 +34,7 @@ FORMS: dict[str, str] = {
     "implementation": "the name of a file in impl/methods with hyphens, such as wanda",
     "id": "a short name in lower case with hyphens, such as semi-structured or n:m",
     "parent": "the id of another value, such as structured",
+    "parameters": "the size as the name says it, such as 7B or 8x7B",
     **dict.fromkeys(DIMENSIONS, "a tag id in lower case with hyphens, such as semi-structured"),
 }
 """What a field that follows a pattern looks like."""
@@ -172,7 +173,8 @@ def _unfit(
         if isinstance(value, list | dict):
             return "wrong-type", f"{name} must be one text ({found})"
         quoted = "'" + (written or str(value)).replace("'", "''")[:60] + "'"
-        return "unquoted", f"{name} must be text ({found}; put it in quotes: {plain}: {quoted})"
+        key = shown(plain)[1:-1]  # a name that the file made up may hold anything
+        return "unquoted", f"{name} must be text ({found}; put it in quotes: {key}: {quoted})"
     if kind == "string_pattern_mismatch":
         near = ""
         if vocabulary is not None and plain in DIMENSIONS:
@@ -244,7 +246,11 @@ def model_at(model: type[BaseModel], location: Iterable[str | int]) -> type[Base
             current = _item_type(current)
         else:
             described = _model_of(current)
-            if described is None or part not in described.model_fields:
+            if described is None:
+                # The names in a mapping are free; only its values are described.
+                current = _value_type(current)
+                continue
+            if part not in described.model_fields:
                 return None
             current = described.model_fields[part].annotation
     return _model_of(current)
@@ -261,6 +267,11 @@ def _alternatives(annotation: Any) -> list[Any]:
 def _item_type(annotation: Any) -> Any:
     lists = (option for option in _alternatives(annotation) if get_origin(option) is list)
     return next((get_args(option)[0] for option in lists), None)
+
+
+def _value_type(annotation: Any) -> Any:
+    mappings = (option for option in _alternatives(annotation) if get_origin(option) is dict)
+    return next((get_args(option)[1] for option in mappings), None)
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from catalog.checks import citation, identity, implementation, lineage, tags, vocabulary
+from catalog.checks import (
+    citation,
+    concepts,
+    gaps,
+    identity,
+    implementation,
+    lineage,
+    reported,
+    resources,
+    tags,
+    vocabulary,
+)
 from catalog.checks.base import REGISTRY, Check
 from catalog.errors import Problem
 from catalog.store import Catalog
@@ -13,9 +24,13 @@ __all__ = [
     "REGISTRY",
     "Check",
     "citation",
+    "concepts",
+    "gaps",
     "identity",
     "implementation",
     "lineage",
+    "reported",
+    "resources",
     "run_checks",
     "tags",
     "vocabulary",

@@ -41,17 +41,6 @@ class UnparsableBibtex(Check):
                 yield self.in_entry(entry, message, "title")
 
 
-class NoAuthors(Check):
-    code = "no-authors"
-    severity = "warning"
-    help = "Look the authors up; without them the paper is cited by its title."
-
-    def run(self) -> Iterator[Problem]:
-        for entry in self.catalog.entries.values():
-            if not entry.authors:
-                yield self.in_entry(entry, "the paper has no authors", "authors")
-
-
 class AuthorForm(Check):
     code = "author-form"
     help = 'One person an item, as "Given Family" or "Family, Given".'

@@ -64,19 +64,6 @@ class RedundantTag(Check):
                     yield self.in_entry(entry, message, "tags", dimension, number)
 
 
-class UntaggedMethod(Check):
-    code = "untagged"
-    severity = "warning"
-    help = "Every method is tagged; leave a dimension empty only where it does not apply."
-
-    def run(self) -> Iterator[Problem]:
-        for entry in self.catalog.entries.values():
-            if entry.kind != "method":
-                continue
-            if entry.tags is None or not any(map(entry.tags.of, DIMENSIONS)):
-                yield self.in_entry(entry, "a method has no tags", "tags")
-
-
 class UnusedValue(Check):
     code = "unused-value"
     severity = "warning"

@@ -1,4 +1,4 @@
-"""The commands that read the catalog: check, list, show, cite, tags, methods."""
+"""The commands that read the catalog: check, list, show, cite, tags, methods and more."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from catalog.cli import common
+from catalog.cli import common, figures
 from catalog.cli.common import text
-from catalog.errors import Problem, UsageError, listed
+from catalog.errors import Problem, UsageError, details, did_you_mean, listed
 from catalog.results import BUDGETS
-from catalog.schema import DIMENSIONS
+from catalog.schema import DIMENSIONS, RESOURCES
 
 if TYPE_CHECKING:
     from catalog.methods import MethodDoc
+    from catalog.query import Filter
     from catalog.schema import Entry
     from catalog.store import Catalog
 
@@ -37,6 +38,8 @@ def register(app: typer.Typer) -> None:
     app.command("cite")(cite)
     app.command("tags")(tags)
     app.command("methods")(methods)
+    app.command("resources")(resources)
+    app.command("stale")(stale)
 
 
 # check ------------------------------------------------------------------------------------
@@ -59,7 +62,10 @@ def check(
     ] = None,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Also give advice, and fail on warnings: check --strict"),
+        typer.Option(
+            "--strict",
+            help="Also give advice and known gaps, and fail on warnings: check --strict",
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Same as --format json: check --json | jq length")
@@ -77,7 +83,8 @@ def check(
     """Find everything that is wrong with entries, vocabulary, methods and results.
 
     The whole catalog is read even where only some files are reported on, since an entry may
-    clash with any other. Exit status 1 if there are errors.
+    clash with any other. Exit status 1 if there are errors, and with --strict if there are
+    warnings. Notices never fail: a gap that an entry declares is known, not wrong.
     """
     from catalog.checks import advice_codes
     from catalog.store import Catalog
@@ -94,6 +101,7 @@ def check(
         if problem.code not in hidden and (not wanted or _is_wanted(problem.path, wanted))
     ]
     errors = sum(problem.severity == "error" for problem in problems)
+    warnings = sum(problem.severity == "warning" for problem in problems)
     if form is CheckFormat.JSON:
         common.write_json([problem.to_dict() for problem in problems])
     elif form is CheckFormat.GITHUB:
@@ -101,8 +109,8 @@ def check(
     else:
         _print_problems(problems)
     if form is not CheckFormat.JSON:
-        _print_summary(catalog, errors, len(problems) - errors)
-    if errors or (strict and problems):
+        _print_summary(catalog, errors, warnings, len(problems) - errors - warnings)
+    if errors or (strict and warnings):
         raise typer.Exit(1)
 
 
@@ -123,7 +131,7 @@ def _is_wanted(path: str, wanted: Sequence[str]) -> bool:
 
 
 def _print_problems(problems: Sequence[Problem]) -> None:
-    styles = {"error": "bold red", "warning": "bold yellow"}
+    styles = {"error": "bold red", "warning": "bold yellow", "notice": "bold blue"}
     for problem in problems:
         line = Text.assemble(
             text(f"{problem.path}:{problem.line}:{problem.column}: "),
@@ -139,7 +147,7 @@ def _print_problems(problems: Sequence[Problem]) -> None:
         common.err.print(line, soft_wrap=True)
 
 
-def _print_summary(catalog: Catalog, errors: int, warnings: int) -> None:
+def _print_summary(catalog: Catalog, errors: int, warnings: int, notices: int) -> None:
     def count(number: int, noun: str) -> str:
         return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -153,6 +161,8 @@ def _print_summary(catalog: Catalog, errors: int, warnings: int) -> None:
     )
     style = "red" if errors else "yellow" if warnings else "green"
     found = f"{count(errors, 'error')}, {count(warnings, 'warning')}"
+    if notices:
+        found += f", {count(notices, 'notice')}"
     common.err.print(Text(f"{read}: {found}", style=style), soft_wrap=True)
 
 
@@ -191,6 +201,14 @@ class Sort(StrEnum):
 
 
 def list_entries(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Words to look for, as with --text: wanda, 2306.11695, 'Kurtić'",
+            metavar="[WORD]...",
+            show_default=False,
+        ),
+    ] = None,
     type: common.Type = None,
     criterion: common.Criterion = None,
     budget: common.Budget = None,
@@ -202,6 +220,11 @@ def list_entries(
     has_code: common.HasCode = None,
     runs_here: common.RunsHere = None,
     text: common.TextOption = None,
+    model: common.ModelOption = None,
+    calibrated_on: common.CalibratedOn = None,
+    finetuned_on: common.FinetunedOn = None,
+    evaluated_on: common.EvaluatedOn = None,
+    tool: common.ToolOption = None,
     sort: Annotated[
         Sort, typer.Option("--sort", help="Order; year puts the newest first: --sort year")
     ] = Sort.KEY,
@@ -215,7 +238,7 @@ def list_entries(
 ) -> None:
     """List the papers that pass all filters.
 
-    For example: prunedex list --type depth --retraining without --runs-here
+    For example: prunedex list --type depth --model LLaMA-2-7B --runs-here
     """
     from catalog.bibtex import to_bibtex
     from catalog.query import select
@@ -231,7 +254,12 @@ def list_entries(
         year=year,
         has_code=has_code,
         runs_here=runs_here,
-        text=text,
+        text=" ".join([*(words or ()), text or ""]).strip() or None,
+        model=model,
+        calibrated_on=calibrated_on,
+        finetuned_on=finetuned_on,
+        evaluated_on=evaluated_on,
+        tool=tool,
     )
     if as_json and form not in (ListFormat.TABLE, ListFormat.JSON):
         raise UsageError(f"--json and --format {form} ask for different things", "give one")
@@ -247,6 +275,20 @@ def list_entries(
         _print_entries(catalog, entries)
     if not entries:
         common.note("no paper passes all of these filters")
+    _note_families(catalog, wanted, entries)
+
+
+def _note_families(catalog: Catalog, wanted: Filter, entries: Sequence[Entry]) -> None:
+    """Say which papers a filter may miss, since they name only the family of what is asked for."""
+    from catalog.query import select_by_family
+    from catalog.schema import ROLES
+
+    for role in ROLES:
+        families, others = select_by_family(catalog, wanted, role)
+        missed = [entry.key for entry in others if entry not in entries]
+        if missed:
+            papers = "1 paper names" if len(missed) == 1 else f"{len(missed)} papers name"
+            common.note(f"{papers} {listed(families)} without saying which: {listed(missed, 8)}")
 
 
 def cite(
@@ -270,6 +312,11 @@ def cite(
     has_code: common.HasCode = None,
     runs_here: common.RunsHere = None,
     text: common.TextOption = None,
+    model: common.ModelOption = None,
+    calibrated_on: common.CalibratedOn = None,
+    finetuned_on: common.FinetunedOn = None,
+    evaluated_on: common.EvaluatedOn = None,
+    tool: common.ToolOption = None,
     root: common.Root = None,
 ) -> None:
     """Print BibTeX: of the papers named, of those that pass the filters, or of all.
@@ -291,6 +338,11 @@ def cite(
         has_code=has_code,
         runs_here=runs_here,
         text=text,
+        model=model,
+        calibrated_on=calibrated_on,
+        finetuned_on=finetuned_on,
+        evaluated_on=evaluated_on,
+        tool=tool,
     )
     if keys and not wanted.is_empty:
         raise UsageError("keys and filters together leave open what to cite", "give one of them")
@@ -450,14 +502,17 @@ def _show_data(catalog: Catalog, entry: Entry) -> dict[str, Any]:
         "results": [
             result.model_dump(mode="json", by_alias=True) for result in catalog.results_of(name)
         ],
+        "reported": figures.shown_data(catalog, entry),
         "bibtex": to_bibtex([entry]),
     }
 
 
 def _page(catalog: Catalog, entry: Entry) -> RenderableType:
     from catalog.bibtex import to_bibtex
+    from catalog.gaps import NAMES
+    from catalog.inventory import names_in
 
-    head = [text(entry.title, "bold"), text(", ".join(entry.authors) or "Authors not known", "dim")]
+    head = [text(entry.title, "bold"), text(", ".join(entry.authors) or "Authors unknown", "dim")]
     facts = [entry.venue.short, entry.kind, f"first public {entry.year}"]
     if entry.name:
         facts.insert(0, entry.name)
@@ -475,6 +530,15 @@ def _page(catalog: Catalog, entry: Entry) -> RenderableType:
         section("Open", *(_bullet(text(challenge)) for challenge in entry.challenges))
     if entry.tags is not None:
         section("Tags", _tag_grid(catalog, entry))
+    experiments = [
+        (title, text(", ".join(names)))
+        for role, title in _ROLE_NAMES.items()
+        if (names := names_in(entry, role))
+    ]
+    if experiments:
+        section("Experiments", _facts(experiments))
+    if entry.gaps:
+        section("Not confirmed", _facts((NAMES[gap], text(why)) for gap, why in entry.gaps.items()))
     links = _link_grid(entry)
     if links.row_count:
         section("Links", links)
@@ -487,8 +551,20 @@ def _page(catalog: Catalog, entry: Entry) -> RenderableType:
         measured = _measured(catalog, method.name)
         if measured is not None:
             section("Measured", measured)
+    for title, content in figures.sections(catalog, entry):
+        section(title, *content)
     section("Citation", text(to_bibtex([entry]).strip()))
     return Panel(Group(*parts), title=text(entry.key, "cyan"), title_align="left", padding=(1, 2))
+
+
+_ROLE_NAMES = {
+    "models": "Models",
+    "calibration": "Calibrated on",
+    "finetuning": "Fine-tuned on",
+    "evaluation": "Evaluated on",
+    "tools": "Tools",
+}
+"""What each field of `evaluated_on` is called."""
 
 
 def _bullet(content: RenderableType) -> Table:
@@ -737,3 +813,131 @@ def methods(
             text(method.summary),
         )
     common.show_table(table)
+
+
+# resources --------------------------------------------------------------------------------
+
+
+def resources(
+    group: Annotated[
+        str | None,
+        typer.Argument(
+            help="One list only: models, datasets or tools",
+            metavar="[LIST]",
+            show_default=False,
+            autocompletion=lambda: list(RESOURCES),
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: resources models --json | jq '.[0]'")
+    ] = False,
+    root: common.Root = None,
+) -> None:
+    """List the models, data sets and tools of the papers' experiments, with numbers of papers.
+
+    A paper counts for what it names and for the families above. For example: prunedex resources
+    datasets
+    """
+    if group is not None and group.strip().lower() not in RESOURCES:
+        raise UsageError(
+            f"there is no list '{group}'{details(did_you_mean(group, RESOURCES))}",
+            f"the lists are {listed(RESOURCES)}",
+        )
+    catalog = common.load(root)
+    groups = [group.strip().lower()] if group is not None else list(RESOURCES)
+    rows = [row for name in groups for row in _resource_rows(catalog, name)]
+    if as_json:
+        common.write_json(rows)
+        return
+    for name in groups:
+        found = [row for row in rows if row["list"] == name]
+        if found:
+            _print_resources(name, found)
+
+
+def _resource_rows(catalog: Catalog, group: str) -> list[dict[str, Any]]:
+    """Everything in one list, parents first, with the papers that name it."""
+    from catalog.schema import ROLES, ModelResource
+
+    inventory, rows = catalog.inventory, []
+    for item, depth in inventory.ordered(group):
+        direct = catalog.uses.get((group, item.id), [])
+        below = inventory.descendants(group, item.id)
+        papers = {use.entry.key for each in below for use in catalog.uses.get((group, each), [])}
+        row = {"list": group, "depth": depth, **item.model_dump(mode="json")}
+        if isinstance(item, ModelResource):
+            row["kind"] = inventory.kind_of(item)
+        row["papers"] = len(papers)
+        row["named_by"] = {
+            role: [use.entry.key for use in direct if use.role == role]
+            for role, home in ROLES.items()
+            if home == group
+        }
+        rows.append(row)
+    return rows
+
+
+def _print_resources(group: str, rows: Sequence[dict[str, Any]]) -> None:
+    from catalog.schema import ROLES
+
+    table = common.new_table()
+    table.add_column({"models": "Model", "datasets": "Data set", "tools": "Tool"}[group])
+    about = {"models": "kind", "datasets": "task"}.get(group)
+    if about is not None:
+        table.add_column(about.capitalize())
+    table.add_column("Papers", justify="right")
+    roles = [role for role, home in ROLES.items() if home == group]
+    if len(roles) > 1:
+        for role in roles:
+            table.add_column(_ROLE_NAMES[role], justify="right")
+    for row in rows:
+        cells = [text("  " * row["depth"] + row["name"], "" if row["depth"] else "bold")]
+        if about is not None:
+            cells.append(text(row[about] or "", "dim"))
+        cells.append(text(row["papers"] or ""))
+        if len(roles) > 1:
+            cells += [text(len(row["named_by"][role]) or "") for role in roles]
+        table.add_row(*cells)
+    common.show_table(table)
+
+
+# stale ------------------------------------------------------------------------------------
+
+
+def stale(
+    older_than: Annotated[
+        str,
+        typer.Option("--older-than", help="Days, months or years: 30d, 6m, 1y: --older-than 6m"),
+    ] = "1y",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: stale --json | jq '.[].url'")
+    ] = False,
+    root: common.Root = None,
+) -> None:
+    """List entries whose bibliography nobody has looked at for long, oldest first.
+
+    Each line names the place in the entry and the address to look at again. Entries without a
+    dated source of their bibliography come first. For example: prunedex stale --older-than 6m
+    """
+    from catalog.ageing import before, stale_entries
+
+    limit = before(older_than)
+    catalog = common.load(root)
+    found = stale_entries(catalog, limit)
+    if as_json:
+        common.write_json([each.to_dict() for each in found])
+        return
+    for each in found:
+        when = "never dated" if each.seen is None else f"seen {each.seen.isoformat()}"
+        line = Text.assemble(
+            text(f"{each.path}:{each.line}:{each.column}: "),
+            text(when, "bold yellow"),
+            text(f": {each.url or 'no address is known'}"),
+        )
+        common.out.print(line, soft_wrap=True)
+    entries = "1 entry" if len(found) == 1 else f"{len(found)} entries"
+    total = len(catalog.entries)
+    common.err.print(
+        Text(f"{entries} of {total} not looked at since {limit.isoformat()}", style="dim"),
+        soft_wrap=True,
+    )

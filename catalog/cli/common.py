@@ -233,8 +233,73 @@ TextOption = Annotated[
     str | None,
     typer.Option(
         "--text",
-        help="Words in title, name, authors or takeaway: --text 'kv cache'",
+        help="Words in title, name, authors, takeaway or identifiers: --text 'kv cache'",
         rich_help_panel=_OTHER,
+    ),
+]
+
+_NAMED = "Experiments (a family finds its members; repeat for alternatives)"
+
+
+def _names_of(group: str) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        from catalog.errors import PrunedexError
+        from catalog.root import find_root
+        from catalog.store import load_inventory
+
+        try:
+            inventory = load_inventory(find_root())
+        except (PrunedexError, OSError):
+            return []
+        names = (item.name for item in inventory.items(group))
+        return [name for name in names if name.casefold().startswith(incomplete.casefold())]
+
+    return complete
+
+
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="A model that the paper evaluates: --model LLaMA-2-7B",
+        rich_help_panel=_NAMED,
+        autocompletion=_names_of("models"),
+    ),
+]
+CalibratedOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--calibrated-on",
+        help="Data that it calibrates on: --calibrated-on C4",
+        rich_help_panel=_NAMED,
+        autocompletion=_names_of("datasets"),
+    ),
+]
+FinetunedOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--finetuned-on",
+        help="Data that it trains on: --finetuned-on Alpaca",
+        rich_help_panel=_NAMED,
+        autocompletion=_names_of("datasets"),
+    ),
+]
+EvaluatedOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--evaluated-on",
+        help="Data that it evaluates on: --evaluated-on BoolQ",
+        rich_help_panel=_NAMED,
+        autocompletion=_names_of("datasets"),
+    ),
+]
+ToolOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tool",
+        help="A tool that it evaluates with: --tool lm-evaluation-harness",
+        rich_help_panel=_NAMED,
+        autocompletion=_names_of("tools"),
     ),
 ]
 
@@ -252,6 +317,11 @@ def make_filter(
     has_code: bool | None,
     runs_here: bool | None,
     text: str | None,
+    model: Sequence[str] | None = None,
+    calibrated_on: Sequence[str] | None = None,
+    finetuned_on: Sequence[str] | None = None,
+    evaluated_on: Sequence[str] | None = None,
+    tool: Sequence[str] | None = None,
 ) -> Filter:
     """The filter that the options ask for; values may also be joined by commas."""
     from catalog.query import Filter, parse_years
@@ -273,4 +343,9 @@ def make_filter(
         has_code=has_code,
         runs_here=runs_here,
         text=text,
+        models=split(model),
+        calibrated_on=split(calibrated_on),
+        finetuned_on=split(finetuned_on),
+        evaluated_on=split(evaluated_on),
+        tools=split(tool),
     )

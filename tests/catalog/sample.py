@@ -31,6 +31,7 @@ ENTRY: dict[str, Any] = {
     },
     "takeaway": "Removes small weights; good enough up to a half.",
     "mechanism": "Sets the smallest weights of every layer to zero.",
+    "challenges": ["Small models suffer."],
     "tags": {
         "type": ["unstructured"],
         "criterion": ["magnitude"],
@@ -39,9 +40,21 @@ ENTRY: dict[str, Any] = {
         "retraining": ["without"],
         "weight_update": ["frozen"],
     },
+    "evaluated_on": {
+        "models": ["Small-1B"],
+        "calibration": ["Texts"],
+        "evaluation": ["Quiz-easy"],
+        "tools": ["Harness"],
+    },
     "implementation": "zero-out",
     "lifecycle": {"status": "published"},
-    "sources": [{"what": "bibliography", "url": "https://example.org/a", "seen": "2026-11-22"}],
+    "sources": [
+        {
+            "what": "bibliography and mechanism",
+            "url": "https://example.org/a",
+            "seen": "2026-11-22",
+        }
+    ],
 }
 
 SECOND: dict[str, Any] = {
@@ -60,6 +73,7 @@ SECOND: dict[str, Any] = {
         "data": ["calibration"],
         "weight_update": ["update"],
     },
+    "evaluated_on": {"models": ["Small"], "calibration": None, "tools": None},
     "builds_on": [{"key": "first2023base", "relation": "extends"}],
     "implementation": None,
     "lifecycle": {"status": "preprint"},
@@ -136,6 +150,59 @@ VERIFICATION: dict[str, Any] = {
 }
 
 
+MODELS: dict[str, Any] = {
+    "id": "models",
+    "items": [
+        {"id": "small", "name": "Small", "aliases": ["The Small"], "kind": "decoder"},
+        {"id": "small-1b", "name": "Small-1B", "parent": "small", "parameters": "1B"},
+    ],
+}
+
+DATASETS: dict[str, Any] = {
+    "id": "datasets",
+    "items": [
+        {"id": "texts", "name": "Texts", "task": "language modelling", "about": "Some text."},
+        {"id": "quiz", "name": "Quiz", "task": "suite", "about": "Two quizzes."},
+        {
+            "id": "quiz-easy",
+            "name": "Quiz-easy",
+            "aliases": ["Quiz-e"],
+            "parent": "quiz",
+            "task": "multiple choice",
+            "about": "The easy one.",
+        },
+    ],
+}
+
+TOOLS: dict[str, Any] = {
+    "id": "tools",
+    "items": [{"id": "harness", "name": "Harness", "url": "https://example.org/harness"}],
+}
+
+
+REPORT: dict[str, Any] = {
+    "source": {"key": "first2023base"},
+    "methods": {"Zero": {"key": "first2023base"}, "magnitude": {}},
+    "tables": [
+        {
+            "url": "https://github.com/first/zero",
+            "where": "README table",
+            "kind": "repository",
+            "metric": "perplexity",
+            "dataset": "Texts",
+            "sequence_length": 2048,
+            "structure": "unstructured",
+            "budget": {"weights": "50%"},
+            "rows": [
+                {"method": "dense", "values": {"Small-1B": 10.25}},
+                {"method": "Zero", "values": {"Small-1B": 12.5}},
+                {"method": "magnitude", "values": {"Small-1B": 20.0}},
+            ],
+        }
+    ],
+}
+
+
 def dimension(name: str) -> dict[str, Any]:
     """One vocabulary file of the sample."""
     values = []
@@ -179,6 +246,10 @@ FILES: dict[str, Any] = {
     "impl/results/small/zero-out-50.json": RESULT,
     "impl/results/tags/zero-out.json": VERIFICATION,
     **{f"catalog/vocabulary/{name}.yaml": dimension(name) for name in _VALUES},
+    "catalog/resources/models.yaml": MODELS,
+    "catalog/resources/datasets.yaml": DATASETS,
+    "catalog/resources/tools.yaml": TOOLS,
+    "catalog/reported/first2023base.yaml": REPORT,
 }
 
 
@@ -205,7 +276,7 @@ def a_third(key: str) -> dict[str, Any]:
             "name": None,
             "year": int("".join(filter(str.isdigit, key))[:4]),
             "ids": {"arxiv": None, "arxiv_class": None},
-            "links": {"paper": "https://example.org/paper", "code": None},
+            "links": {"paper": f"https://example.org/{key}", "code": None},
             "implementation": None,
         },
     )

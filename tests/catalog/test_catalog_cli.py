@@ -11,7 +11,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +19,11 @@ import pytest
 from bibtexparser.entrypoint import parse_string
 from sample import ENTRY, merged, write_catalog
 
-from catalog.cli import main
-
 FIRST, SECOND = "first2023base", "second2024next"
 COMMANDS = ["check", "list", "show", "cite", "tags", "methods"]
 HERE = Path(__file__).resolve().parents[2]
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_catalog(tmp_path / "root")
-
-
-@pytest.fixture
-def run(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command on the sample catalog: exit status, standard output, standard error."""
-    monkeypatch.setenv("PRUNEDEX_ROOT", str(root))
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-    def call(*arguments: str, changes: Mapping[str, Any] | None = None) -> tuple[int, str, str]:
-        if changes:
-            write_catalog(root, changes)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-        captured = capsys.readouterr()
-        status = caught.value.code
-        assert isinstance(status, int)
-        return status, captured.out, captured.err
-
-    return call
 
 
 # check ------------------------------------------------------------------------------------
@@ -73,11 +46,11 @@ def test_check_names_every_problem_on_a_line_of_its_own(run: Run) -> None:
     lines = out.splitlines()
     assert [re.match(r"papers/\w+\.yaml:\d+:\d+: ([\w-]+): ", line)[1] for line in lines] == [
         "not-allowed",
-        "no-authors",
+        "undeclared-gap",
         "unknown-base",
     ]
     assert "unknown-base: builds_on names other entries" in err
-    assert "2 errors, 1 warning\n" in err
+    assert "3 errors, 0 warnings\n" in err
 
 
 def test_check_of_some_paths(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +71,14 @@ def test_check_refuses_paths_that_are_not_in_the_catalog(run: Run, tmp_path: Pat
 
 
 def test_warnings_fail_only_on_request(run: Run) -> None:
-    changes = {f"papers/{SECOND}.yaml": {"authors": [], "tags": {"data": []}}}
+    changes = {
+        f"papers/{SECOND}.yaml": {
+            "title": "Zeroing Weights: A Base Lime",
+            "tags": {"data": [], "notes": {"data": "Not stated."}},
+        }
+    }
     status, out, _ = run("check", changes=changes)
-    assert (status, len(out.splitlines())) == (0, 1)
+    assert (status, len(out.splitlines())) == (0, 2)
     status, out, _ = run("check", "--strict")
     assert status == 1
     assert "unused-value: data has values that no entry uses: calibration" in out
@@ -127,7 +105,13 @@ def test_check_as_annotations(run: Run) -> None:
     assert match is not None
     assert "metod" in match[2]
     assert "%0A" in match[2]
-    assert second.startswith("::warning file=")
+    assert second.startswith("::error file=")
+    similar = {
+        f"papers/{FIRST}.yaml": {},
+        f"papers/{SECOND}.yaml": {"title": "Zeroing Weights: A Base Lime"},
+    }
+    status, out, _ = run("check", "--format", "github", changes=similar)
+    assert (status, out[:15]) == (0, "::warning file=")
 
 
 def test_annotations_cannot_be_forged(run: Run) -> None:

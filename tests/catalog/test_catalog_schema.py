@@ -42,9 +42,11 @@ def test_all_files_of_the_repository_pass_and_name_their_schema() -> None:
     catalog = Catalog.load(ROOT)
     assert [str(p) for p in catalog.problems if p.severity == "error"] == []
     reader = YAML(typ="safe", pure=True)
-    for folder, name in (("papers", "entry"), ("catalog/vocabulary", "vocabulary")):
+    kinds = [("papers", "*", "entry"), ("catalog/vocabulary", "*", "vocabulary")]
+    kinds += [("catalog/resources", name, name) for name in ("models", "datasets", "tools")]
+    for folder, files, name in kinds:
         found = validator(ROOT, f"{name}.schema.json")
-        for file in sorted((ROOT / folder).glob("*.yaml")):
+        for file in sorted((ROOT / folder).glob(f"{files}.yaml")):
             errors = [error.message for error in found.iter_errors(plain(reader.load(file)))]
             assert errors == [], file.name
             first, _, _ = file.read_text(encoding="utf-8").partition("\n")
@@ -88,8 +90,9 @@ def test_export_writes_only_what_is_stale(
     assert schema_export.main(["--check"]) == 0
     (root / "catalog/schema/entry.schema.json").write_text("{}")
     assert [file.name for file in schema_export.write(root)] == ["entry.schema.json"]
-    assert sorted(file.name for file in (root / "catalog/schema").iterdir()) == [
-        "entry.schema.json",
-        "vocabulary.schema.json",
-    ]
+    present = sorted((root / "catalog/schema").iterdir())
+    assert present == sorted(schema_export.exported(root))
+    assert {"entry.schema.json", "vocabulary.schema.json", "models.schema.json"} < {
+        file.name for file in present
+    }
     assert schema_export.main(["--force"]) == 2
