@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test orders lint site clean
+.PHONY: help install demo test orders package lint site clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,6 +42,9 @@ test: $(READY)  ## Run all tests
 
 orders: $(READY)  ## Test on SmolLM2 which method is better, where papers claim it (ten minutes)
 	$(BIN)/python -m pytest -m orders --numprocesses=0 -s tests/end_to_end/test_orders.py
+
+package: $(READY)  ## Build the package, install it elsewhere and use it
+	$(BIN)/python -m pytest -m package --numprocesses=0 tests/end_to_end/test_wheel.py
 
 lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .

@@ -70,9 +70,13 @@ def serve(root: Root = None, port: Port = DEFAULT_PORT, strict: Strict = False) 
 
 
 def _site_folder(root: Path | None, out_dir: Path | None) -> Path:
-    from catalog.root import find_root
+    from catalog.root import find_root, is_installed
 
-    return (out_dir if out_dir is not None else find_root(root) / DEFAULT_OUT).absolute()
+    if out_dir is not None:
+        return out_dir.absolute()
+    found = find_root(root)
+    # What was installed is not ours to write to; there the site goes to where the person is.
+    return ((Path.cwd() if is_installed(found) else found) / DEFAULT_OUT).absolute()
 
 
 def _build(root: Path | None, out_dir: Path | None, strict: bool) -> Path:
