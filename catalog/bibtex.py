@@ -175,7 +175,11 @@ def _converted(entry: Entry) -> BibtexEntry:
 def _url(entry: Entry) -> str | None:
     """Where the cited version is: the proceedings, or else the paper."""
     links, ids = entry.links, entry.ids
-    url = links.proceedings or links.paper
+    url = links.proceedings
+    if url is None and ids.openreview and entry.venue.type in ("conference", "journal"):
+        # ICLR and TMLR publish there; links.paper is the preprint.
+        url = f"https://openreview.net/forum?id={ids.openreview}"
+    url = url or links.paper
     if url is None and ids.openreview:
         url = f"https://openreview.net/forum?id={ids.openreview}"
     if url is None and ids.arxiv:

@@ -61,6 +61,19 @@ def test_a_conference_paper_with_an_eprint() -> None:
     )
 
 
+def test_the_address_is_that_of_the_cited_version() -> None:
+    ids, page = {"openreview": "abcdef"}, "https://openreview.net/forum?id=abcdef"
+    assert fields(ids=ids)["url"] == page
+    assert fields(ids=ids, venue={"type": "journal"})["url"] == page
+    # A submission that was not accepted there, or a workshop, is cited as the preprint.
+    preprint = ENTRY["links"]["paper"]
+    assert fields(ids=ids, venue={"type": "preprint"})["url"] == preprint
+    assert fields(ids=ids, venue={"type": "workshop"})["url"] == preprint
+    assert fields()["url"] == preprint
+    proceedings = "https://proceedings.mlr.press/v1/a.html"
+    assert fields(ids=ids, links={"proceedings": proceedings})["url"] == proceedings
+
+
 def test_types_follow_the_venue() -> None:
     kind, found = bibtex_fields(entry(venue={"type": "journal", "volume": "3", "number": "4"}))
     assert (kind, found["journal"]) == ("article", ENTRY["venue"]["full"])
@@ -146,6 +159,23 @@ def test_order_and_format_are_stable_and_keys_unique() -> None:
     assert to_bibtex([]) == ""
     with pytest.raises(ValueError, match="first2023base"):
         to_bibtex([one, one])
+
+
+def test_every_paper_of_the_repository_parses_back_equal() -> None:
+    entries = [*Catalog.load(ROOT).entries.values()]
+    assert len(entries) > 100
+    text = to_bibtex(entries)
+    assert text.isascii(), [line for line in text.splitlines() if not line.isascii()]
+    library = parse_string(text)
+    assert not library.failed_blocks
+    assert [block.key for block in library.entries] == [entry.key for entry in entries]
+    assert len(library.blocks) == len(entries)
+    for block, made in zip(library.entries, entries, strict=True):
+        kind, expected = bibtex_fields(made)
+        assert block.entry_type == kind
+        assert [(field.key, field.value) for field in block.fields] == list(expected.items())
+        assert expected.get("author", "").count(" and ") == max(len(made.authors) - 1, 0)
+        assert {"title", "year", "url"} <= expected.keys(), made.key
 
 
 TEXT = (
