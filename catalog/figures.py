@@ -41,6 +41,7 @@ class Origin:
     title: str
     url: str | None = None
     key: str | None = None
+    arxiv: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,9 @@ class Figure:
     @property
     def is_own(self) -> bool:
         """Whether the source measured its own method."""
-        return self.origin.key is not None and self.about == self.origin.key
+        if self.origin.key is not None:
+            return self.about == self.origin.key
+        return self.origin.arxiv is not None and self.measured.arxiv == self.origin.arxiv
 
     @property
     def said(self) -> str:
@@ -382,7 +385,7 @@ def _origin(identifier: str, report: Report, entries: Mapping[str, Entry]) -> Or
         url = entry.links.paper or (entry.links.code.url if entry.links.code else None)
         return Origin(identifier, entry.name or entry.key, entry.title, url, entry.key)
     name = source.name or source.key or identifier
-    return Origin(identifier, name, source.title or name, source.url, source.key)
+    return Origin(identifier, name, source.title or name, source.url, source.key, source.arxiv)
 
 
 @dataclass(frozen=True)

@@ -133,12 +133,15 @@ class Reported:
         return [(group, fields) for _, group, fields in found[:NEAR]]
 
     def index(self) -> list[tuple[str, list[Group]]]:
-        """The protocols that have pages, by data and metric."""
+        """The protocols that have pages, by data and metric; where most is to see comes first."""
         found: dict[str, list[Group]] = {}
         for protocol in self.pages:
             title = f"{protocol.data or 'Data not named'}: {protocol.metric}"
             found.setdefault(title, []).append(self.group(protocol))
-        return list(found.items())
+        figures = {
+            title: sum(len(group.lines) for group in groups) for title, groups in found.items()
+        }
+        return sorted(found.items(), key=lambda item: (-figures[item[0]], item[0]))
 
     def rest(self) -> list[Group]:
         """The protocols that have too few figures for a page."""
