@@ -14,6 +14,7 @@ HOME = "index.html"
 CATALOG = "catalog.html"
 TAGS = "tags/index.html"
 METHODS = "methods.html"
+CONCEPTS = "concepts/index.html"
 CONTRIBUTE = "contribute.html"
 ABOUT = "about.html"
 DATA = "data.html"
@@ -37,6 +38,11 @@ def dimension(name: str) -> str:
 def value(dimension_name: str, value_id: str) -> str:
     """The page of a tag value."""
     return f"tags/{slug(dimension_name)}/{slug(value_id)}.html"
+
+
+def concept(name: str) -> str:
+    """The page of a concept."""
+    return f"concepts/{name}.html"
 
 
 def source(page: str) -> str:

@@ -46,15 +46,16 @@ def document(title: str, description: str, body: str, **meta: object) -> str:
     The theme writes title and description into the page as they are, so they are escaped here.
     """
     head = {
-        "title": str(escape(_plain(title))),
-        "description": str(escape(_plain(description))),
+        "title": str(escape(plain(title))),
+        "description": str(escape(plain(description))),
         "generated": True,
         **meta,
     }
     return f"{front_matter(head)}\n{one_line(body)}\n"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A text on one line, without control characters."""
     return " ".join(_CONTROL.sub("", text).split())
 
 

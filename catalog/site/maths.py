@@ -26,6 +26,9 @@ _ATTRIBUTES = _words(
     "mathvariant minsize maxsize accent accentunder movablelimits largeop notation voffset"
 )
 
+# After these a minus sign belongs to what follows.
+_OPENING = _words("= ( [ , ; < > \u2264 \u2265 \u2192 \u2190 \u223c \u2208")
+
 # Commands that latex2mathml does not know, in words that it does.
 _REWRITTEN = [
     (re.compile(r"\\(arg)\\(min|max)(?![a-zA-Z])"), r"\\operatorname{\1\\,\2}"),
@@ -62,6 +65,7 @@ def mathml(latex: str, *, block: bool = True) -> Markup:
             if attribute not in _ATTRIBUTES:
                 del element.attrib[attribute]
     _pair_bars(root)
+    _space(root)
     root.set("alttext", latex)
     # Without a namespace prefix: in HTML, <math> brings its own namespace.
     return Markup(ElementTree.tostring(root, encoding="unicode", short_empty_elements=False))
@@ -88,6 +92,34 @@ def _pair_bars(root: ElementTree.Element) -> None:
                 "lspace": "0",
                 "rspace": "0",
             }
+
+
+def _space(root: ElementTree.Element) -> None:
+    """Spaces that TeX sets by itself: after a named function, none after the sign of a number.
+
+    MathML takes any minus sign that is not first in its row for a subtraction.
+    """
+    for row in root.iter():
+        before: ElementTree.Element | None = None
+        for element in [*row]:
+            if (
+                before is not None
+                and before.tag == "mi"
+                and len(before.text or "") > 1
+                and (before.text or "").isalpha()
+                and element.tag not in ("mo", "mspace")
+            ):
+                row.insert([*row].index(element), ElementTree.Element("mspace", width="0.167em"))
+            if (
+                element.tag == "mo"
+                and (element.text or "").strip() in ("-", "\u2212")
+                and before is not None
+                and before.tag == "mo"
+                and (before.text or "").strip() in _OPENING
+            ):
+                element.attrib |= {"form": "prefix", "lspace": "0", "rspace": "0"}
+            if element.tag != "mspace":
+                before = element
 
 
 def _check_braces(latex: str) -> None:

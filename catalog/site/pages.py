@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from markupsafe import escape
+
+from catalog.concepts import Concept
 from catalog.methods import MethodDoc
+from catalog.query import Filter, select
 from catalog.results import COUNTED, KEPT, Result, TextUsed
 from catalog.schema import KINDS, Entry
 from catalog.site import addresses
 from catalog.site import shelf as shelves
-from catalog.site.markup import document, number, percent, render
+from catalog.site.markup import document, front_matter, number, one_line, percent, plain, render
 from catalog.site.masks import panels
 from catalog.site.maths import FormulaError, mathml
 from catalog.site.shelf import Node, Shelf
@@ -46,6 +50,7 @@ class Words:
     called = staticmethod(shelves.called)
     authors = staticmethod(shelves.authors_in_short)
     setting = staticmethod(shelves.setting)
+    first_sentence = staticmethod(shelves.first_sentence)
     again = staticmethod(shelves.again)
 
     @staticmethod
@@ -89,6 +94,10 @@ class Words:
         return found
 
 
+EXAMPLES = 6
+"""Papers that a group on a concept page lists; the catalog has the others."""
+
+
 @dataclass(frozen=True)
 class Action:
     """A link that the head of a paper's page offers as a button."""
@@ -102,9 +111,12 @@ class Action:
 class Pages:
     """Writes pages of one catalog. `flaws` collects what could not be shown as it should."""
 
-    def __init__(self, shelf: Shelf, repository: Repository) -> None:
+    def __init__(
+        self, shelf: Shelf, repository: Repository, concepts: Sequence[Concept] = ()
+    ) -> None:
         self.shelf = shelf
         self.repository = repository
+        self.concepts = concepts
         self.flaws: list[str] = []
 
     def all(self) -> Iterator[tuple[str, str]]:
@@ -113,12 +125,19 @@ class Pages:
         yield addresses.CATALOG, self.catalog()
         yield addresses.METHODS, self.methods()
         yield addresses.TAGS, self.tags()
+        yield addresses.CONCEPTS, self.concept_list()
         for entry in self.shelf.entries:
             yield addresses.paper(entry.key), self.paper(entry)
         for dimension in self.shelf.dimensions:
             yield addresses.dimension(dimension.id), self.dimension(dimension.id)
             for node in self.shelf.nodes(dimension):
                 yield node.page, self.value(node)
+
+    def source_of(self, page: str, key: str) -> str | None:
+        """The link from a hand-written page to an entry's, as MkDocs wants it; None if unknown."""
+        if key not in self.shelf.catalog.entries:
+            return None
+        return addresses.link(addresses.source(addresses.paper(key)), page)
 
     def _page(
         self,
@@ -372,6 +391,7 @@ class Pages:
             children=[nodes[each] for each in vocabulary.children(dimension.id, node.value.id)],
             papers=self.shelf.papers_with(dimension.id, node.value.id),
             query=query(dimension.id, node.value.id),
+            concepts=self._explaining(dimension.id, [node.value.id, *ancestors]),
         )
 
     def dimension(self, name: str) -> str:
@@ -384,7 +404,71 @@ class Pages:
             dimension.definition,
             dimension=dimension,
             nodes=self.shelf.nodes(dimension),
+            concepts=self._explaining(name, []),
         )
+
+    def _explaining(self, dimension: str, values: list[str]) -> list[Concept]:
+        """Concept pages for a value and those above it: the nearest first, the dimension's last."""
+        found: list[Concept] = []
+        for value in values:
+            found += [each for each in self.concepts if value in each.head.explains.of(dimension)]
+        found += [each for each in self.concepts if dimension in each.head.dimensions]
+        return list(dict.fromkeys(found))
+
+    def concept_list(self) -> str:
+        """The page with all concepts."""
+        return self._page(
+            "concepts.html",
+            addresses.CONCEPTS,
+            "Concepts",
+            "How pruning works and how to choose: explanations with formulas, numbers and sources.",
+            concepts=self.concepts,
+        )
+
+    def concept(self, concept: Concept, prose: str) -> str:
+        """A concept page: its text, made ready for Markdown, with the papers that belong to it."""
+        shelf = self.shelf
+        page = addresses.concept(concept.name)
+        place = self.concepts.index(concept)
+        groups = []
+        for group in concept.head.papers:
+            if not group.tags.is_known(shelf.catalog.vocabulary):
+                continue
+            papers = select(shelf.catalog, Filter(**group.tags.model_dump(), kind=group.kind))
+            # What can be run is the better example; within that, the newest first.
+            papers.sort(key=lambda entry: (shelf.method(entry) is None, -entry.year, entry.key))
+            groups.append(
+                {
+                    "label": group.label,
+                    "papers": papers,
+                    "shown": papers[:EXAMPLES],
+                    "query": urlencode({**group.tags.model_dump(), "kind": group.kind}, doseq=True),
+                }
+            )
+        explained = concept.head.explains
+        foot = render(
+            "concept.html",
+            page,
+            shelf=shelf,
+            words=Words,
+            groups=groups,
+            dimensions=[each for each in shelf.dimensions if each.id in concept.head.dimensions],
+            nodes=[
+                node
+                for dimension in shelf.dimensions
+                for node in shelf.nodes(dimension)
+                if node.value.id in explained.of(dimension.id)
+            ],
+            before=self.concepts[place - 1] if place else None,
+            after=self.concepts[place + 1] if place + 1 < len(self.concepts) else None,
+        )
+        head = render("concept_head.html", page, place=place + 1, count=len(self.concepts))
+        # The theme writes these into the page as they are.
+        title, description = plain(concept.head.title), plain(concept.head.description)
+        meta = front_matter(
+            {"title": str(escape(title)), "description": str(escape(description)), "concept": True}
+        )
+        return f"{meta}\n{one_line(head)}\n\n{prose.strip()}\n\n## Papers\n\n{one_line(foot)}\n"
 
     def tags(self) -> str:
         """The page with all tags."""

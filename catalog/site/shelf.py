@@ -257,6 +257,16 @@ def display_name(author: str) -> str:
     return f"{given.strip()} {family.strip()}" if comma and given.strip() else author
 
 
+def first_sentence(text: str) -> str:
+    """The first sentence; a full stop ends one only before a space and a capital letter."""
+    # Abbreviations before a capital: "e.g. Llama", "vs. Wanda", "Eq. 3" and initials.
+    ends = re.finditer(
+        r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\bal)(?<!\bcf)(?<!\b[A-Z])[.!?](?=\s+[A-Z])", text
+    )
+    first = next(ends, None)
+    return text[: first.end()] if first else text
+
+
 def address(entry: Entry) -> str | None:
     """Where to read the paper."""
     if entry.links.paper:

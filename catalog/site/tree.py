@@ -7,16 +7,19 @@ settings, theme and assets, and so can be built by any program that reads `mkdoc
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from catalog.bibtex import to_bibtex
-from catalog.errors import PrunedexError
+from catalog.concepts import CONCEPTS, Concept, read_concepts, split, unknown_tags
+from catalog.errors import PrunedexError, details, did_you_mean, shown
 from catalog.site import addresses
 from catalog.site.data import catalog_data, to_json
 from catalog.site.pages import Pages, Repository
+from catalog.site.prose import prepared
 from catalog.site.shelf import Shelf
 from catalog.store import Catalog
 
@@ -74,7 +77,10 @@ def write_tree(catalog: Catalog, tree: Path) -> list[str]:
         shutil.copyfile(font, documents / "assets" / "fonts" / font.name)
 
     shelf = Shelf(catalog)
-    pages = Pages(shelf, repository(origin / "mkdocs.yml"))
+    concepts, flaws = _concepts(catalog, origin.parent)
+    pages = Pages(shelf, repository(origin / "mkdocs.yml"), concepts)
+    _hand_written(pages, documents, concepts)
+    pages.flaws += flaws
     written = [page.relative_to(documents) for page in documents.rglob("*.md")]
     names = [page.as_posix().removesuffix(".md") + ".html" for page in written]
     generated = [*pages.all()]
@@ -92,3 +98,41 @@ def write_tree(catalog: Catalog, tree: Path) -> list[str]:
     citations = to_bibtex(shelf.entries) if shelf.entries else ""
     (documents / "catalog.bib").write_text(citations, encoding="utf-8", newline="\n")
     return pages.flaws
+
+
+def _concepts(catalog: Catalog, root: Path) -> tuple[list[Concept], list[str]]:
+    """The concept pages that come with the theme, and what is wrong with them."""
+    concepts, problems = read_concepts(root)
+    flaws = [str(problem) for problem in problems]
+    for concept in concepts:
+        for location, dimension, tag in unknown_tags(concept, catalog.vocabulary):
+            line, column = concept.located.at(*location)
+            near = details(did_you_mean(tag, catalog.vocabulary.ids(dimension)))
+            flaws.append(
+                f"{concept.path}:{line}:{column}: {dimension} has no value {shown(tag)}{near}"
+            )
+    return concepts, flaws
+
+
+def _hand_written(pages: Pages, documents: Path, concepts: list[Concept]) -> None:
+    """Draw the formulas of every hand-written page, and put the papers below the concepts."""
+    by_name = {addresses.source(addresses.concept(each.name)): each for each in concepts}
+    for file in sorted(documents.rglob("*.md")):
+        name = file.relative_to(documents).as_posix()
+        concept = by_name.get(name)
+        if concept is None and name.startswith(f"{CONCEPTS.name}/"):
+            # Its head could not be read, which is reported; shown as it is, it might be anything.
+            file.unlink()
+            continue
+        text = file.read_text(encoding="utf-8")
+        _, body, start = split(text)
+        page = name.removesuffix(".md") + ".html"
+        drawn, flaws = prepared(body, f"site/pages/{name}", start, partial(pages.source_of, page))
+        pages.flaws += flaws
+        if concept is not None:
+            made = pages.concept(concept, drawn)
+        elif drawn != body:
+            made = text.removesuffix(body) + drawn
+        else:
+            continue
+        file.write_text(made, encoding="utf-8", newline="\n")
