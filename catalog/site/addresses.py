@@ -16,6 +16,10 @@ TAGS = "tags/index.html"
 METHODS = "methods.html"
 CONCEPTS = "concepts/index.html"
 CONTRIBUTE = "contribute.html"
+MODELS = "models/index.html"
+DATASETS = "datasets/index.html"
+TOOLS = "tools/index.html"
+REPORTED = "reported/index.html"
 ABOUT = "about.html"
 DATA = "data.html"
 
@@ -43,6 +47,21 @@ def value(dimension_name: str, value_id: str) -> str:
 def concept(name: str) -> str:
     """The page of a concept."""
     return f"concepts/{name}.html"
+
+
+def resources(group: str) -> str:
+    """The page of a list: models, datasets or tools."""
+    return f"{group}/index.html"
+
+
+def resource(group: str, identifier: str) -> str:
+    """The page of a model, data set or tool."""
+    return f"{group}/{identifier}.html"
+
+
+def reported(name: str) -> str:
+    """The page of the reported figures of one protocol."""
+    return f"reported/{name}.html"
 
 
 def source(page: str) -> str:

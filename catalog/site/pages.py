@@ -11,15 +11,20 @@ from urllib.parse import quote, urlencode
 from markupsafe import escape
 
 from catalog.concepts import Concept
+from catalog.figures import Protocol
+from catalog.figures import plain as plain_value
 from catalog.methods import MethodDoc
 from catalog.query import Filter, select
+from catalog.reported import SPECIAL
 from catalog.results import COUNTED, KEPT, Result, TextUsed
-from catalog.schema import KINDS, Entry
+from catalog.schema import KINDS, RESOURCES, Entry
 from catalog.site import addresses
 from catalog.site import shelf as shelves
 from catalog.site.markup import document, front_matter, number, one_line, percent, plain, render
 from catalog.site.masks import panels
 from catalog.site.maths import FormulaError, mathml
+from catalog.site.reported import Reported
+from catalog.site.resources import TITLES, Item, Resources, gaps
 from catalog.site.shelf import Node, Shelf
 
 
@@ -52,6 +57,7 @@ class Words:
     setting = staticmethod(shelves.setting)
     first_sentence = staticmethod(shelves.first_sentence)
     again = staticmethod(shelves.again)
+    value = staticmethod(plain_value)
 
     @staticmethod
     def amount(value: float, unit: str) -> str:
@@ -117,6 +123,8 @@ class Pages:
         self.shelf = shelf
         self.repository = repository
         self.concepts = concepts
+        self.resources = Resources(shelf)
+        self.reported = Reported(shelf)
         self.flaws: list[str] = []
 
     def all(self) -> Iterator[tuple[str, str]]:
@@ -132,6 +140,13 @@ class Pages:
             yield addresses.dimension(dimension.id), self.dimension(dimension.id)
             for node in self.shelf.nodes(dimension):
                 yield node.page, self.value(node)
+        for group in RESOURCES:
+            yield addresses.resources(group), self.resource_list(group)
+            for item in self.resources.items(group):
+                yield item.page, self.resource(item)
+        yield addresses.REPORTED, self.reported_list()
+        for protocol, page in self.reported.pages.items():
+            yield page, self.protocol(protocol, page)
 
     def source_of(self, page: str, key: str) -> str | None:
         """The link from a hand-written page to an entry's, as MkDocs wants it; None if unknown."""
@@ -324,16 +339,9 @@ class Pages:
             "ids": _identifiers(entry),
             "related": shelf.builds_on(entry),
             "reverse": shelf.built_on_by(entry),
-            "evaluated": [
-                (name, items)
-                for name, items in [
-                    ("Models", entry.evaluated_on.models),
-                    ("Calibration", entry.evaluated_on.calibration),
-                    ("Fine-tuning", entry.evaluated_on.finetuning),
-                    ("Evaluation", entry.evaluated_on.evaluation),
-                ]
-                if items
-            ],
+            "evaluated": self.resources.evaluated(entry),
+            "gaps": gaps(entry),
+            "reported": self.reported.of_paper(entry),
             "bibtex": shelf.bibtex(entry),
             "file": path,
             "edit_url": self.repository.edit_url(path),
@@ -479,6 +487,99 @@ class Pages:
             "The six dimensions in which every paper is tagged, with all their values.",
             dimensions=[(each, self.shelf.nodes(each)) for each in self.shelf.dimensions],
         )
+
+    def resource_list(self, group: str) -> str:
+        """The page with all models, data sets or tools."""
+        lead = {
+            "models": "The models that papers prune, with the number of papers that evaluate each "
+            "one. A family counts all of its sizes.",
+            "datasets": "The data that papers calibrate, fine-tune or evaluate on, with the number "
+            "of papers that use each one. A suite counts all of its parts.",
+            "tools": "The programs that papers evaluate with, with the number of papers that name "
+            "each one.",
+        }[group]
+        here = addresses.resources(group)
+        return self._page(
+            "resources.html",
+            here,
+            TITLES[group],
+            lead,
+            list=TITLES[group],
+            lead=lead,
+            here=here,
+            lists=[(title, addresses.resources(name)) for name, title in TITLES.items()],
+            parts=self.resources.parts(group),
+        )
+
+    def resource(self, item: Item) -> str:
+        """The page of one model, data set or tool."""
+        found = self.resources
+        facts, about = found.facts(item), found.about(item)
+        papers = "1 paper names it" if item.count == 1 else f"{item.count} papers name it"
+        return self._page(
+            "resource.html",
+            item.page,
+            f"{item.resource.name} ({TITLES[item.group].lower()})",
+            f"{about or facts}{'' if about else '.'} {papers.capitalize()} or a part of it.",
+            item=item,
+            list=TITLES[item.group],
+            index=addresses.resources(item.group),
+            facts=facts,
+            sized=found.sized(item),
+            about=about,
+            ancestors=found.ancestors(item),
+            children=found.children(item),
+            roles=found.roles(item),
+            reported=self.reported.on(
+                each.resource.name
+                for each in found.items(item.group)
+                if each.resource.id in found.inventory.descendants(item.group, item.resource.id)
+            ),
+        )
+
+    def reported_list(self) -> str:
+        """The page with all protocols under which figures are reported."""
+        figures = self.reported.figures
+        return self._page(
+            "reported.html",
+            addresses.REPORTED,
+            "Reported figures",
+            "Figures that papers and repositories report, by the protocol they were measured under.",
+            total=len(figures.all),
+            sources=len({figure.origin.identifier for figure in figures.all}),
+            index=self.reported.index(),
+            rest=self.reported.rest(),
+        )
+
+    def protocol(self, protocol: Protocol, page: str) -> str:
+        """The page of the figures reported under one protocol."""
+        group = self.reported.group(protocol)
+        return self._page(
+            "protocol.html",
+            page,
+            f"{protocol.title} (reported figures)",
+            f"{len(group.lines)} reported figures{', ' if protocol.conditions else ''}"
+            f"{protocol.conditions}.",
+            group=group,
+            special=SPECIAL,
+            near=self.reported.near(protocol),
+            linked=self._linked(protocol),
+        )
+
+    def _linked(self, protocol: Protocol) -> list[tuple[str, str, str | None]]:
+        """Model and data of a protocol: title, name, and its page where it has one."""
+        inventory = self.shelf.catalog.inventory
+        names = [("Model", "models", protocol.model)]
+        names += [("Task", "datasets", task) for task in protocol.tasks]
+        if not protocol.tasks:
+            names.append(("Data", "datasets", protocol.data))
+        found = []
+        for title, group, name in names:
+            item = inventory.meant(group, name) if name else None
+            page = addresses.resource(group, item.id) if item is not None else None
+            if name:
+                found.append((title, name, page))
+        return found
 
     def methods(self) -> str:
         """The page with all implementations."""

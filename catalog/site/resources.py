@@ -24,14 +24,14 @@ from catalog.site.shelf import Shelf
 TITLES = {"models": "Models", "datasets": "Data sets", "tools": "Tools"}
 """What the page with one list is called."""
 
-USED_FOR = {
-    "models": "Evaluated by",
-    "calibration": "Calibrated on by",
-    "finetuning": "Fine-tuned on by",
-    "evaluation": "Evaluated on by",
-    "tools": "Used by",
+VERBS = {
+    "models": ("evaluates", "evaluate"),
+    "calibration": ("calibrates on", "calibrate on"),
+    "finetuning": ("fine-tunes on", "fine-tune on"),
+    "evaluation": ("evaluates on", "evaluate on"),
+    "tools": ("uses", "use"),
 }
-"""What a paper's naming a thing in each field of `evaluated_on` means to that thing."""
+"""What one paper does, and what several do, with what each field of `evaluated_on` names."""
 
 ROLE_NAMES = {
     "models": "Models",
@@ -85,10 +85,25 @@ class Role:
     `family` only what it belongs to, so that they may mean it or not.
     """
 
-    title: str
+    verbs: tuple[str, str]
     direct: list[Named]
     members: list[Named]
     family: list[Named]
+
+    @property
+    def title(self) -> str:
+        """How many papers do what: `3 papers calibrate on it`."""
+        return f"{self._said(len(self.direct) + len(self.members), 'paper')} it"
+
+    @property
+    def families(self) -> str:
+        """How many papers do so with something wider, and with what."""
+        names = dict.fromkeys(item.resource.name for each in self.family for item in each.members)
+        return f"{self._said(len(self.family), 'more paper')} {' or '.join(names)}"
+
+    def _said(self, count: int, noun: str) -> str:
+        one, several = self.verbs
+        return f"1 {noun} {one}" if count == 1 else f"{count} {noun}s {several}"
 
 
 class Resources:
@@ -203,7 +218,7 @@ class Resources:
                 elif outside := self._among(role, above, entry):
                     family.append(Named(entry, outside))
             if direct or members or family:
-                found.append(Role(USED_FOR[role], direct, members, family))
+                found.append(Role(VERBS[role], direct, members, family))
         return found
 
     def _names(self, role: str, identifier: str, entry: Entry) -> bool:

@@ -244,8 +244,10 @@ def series(entry: Entry) -> str:
 
 
 def authors_in_short(entry: Entry, limit: int = 4) -> str:
-    """The authors for a list: all of them, or the first ones and how many more."""
+    """The authors for a list: all of them, or the first ones and how many more, or that none is."""
     names = [display_name(author) for author in entry.authors]
+    if not names:
+        return "Authors unknown"
     if len(names) <= limit + 1:
         return ", ".join(names)
     return f"{', '.join(names[:limit])} and {len(names) - limit} more"

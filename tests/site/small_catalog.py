@@ -76,7 +76,11 @@ ENTRIES = [
             {"key": "frantar2023sparsegpt", "relation": "simplifies", "note": "No Hessian."}
         ],
         challenges=["Small models suffer."],
-        evaluated_on={"models": ["LLaMA"], "evaluation": ["WikiText-2"]},
+        evaluated_on={
+            "models": ["LLaMA"],
+            "calibration": ["WikiText-2"],
+            "evaluation": ["WikiText-2"],
+        },
         sources=[
             {
                 "what": "bibliography",
@@ -124,13 +128,41 @@ ENTRIES = [
         mechanism="\n\n".join(HOSTILE) + "\n```\nfenced\n```\n    indented\n- item\n# head",
         challenges=HOSTILE,
         tags={**tags(), "notes": {"type": " ".join(HOSTILE)}},
-        evaluated_on={"models": HOSTILE},
+        evaluated_on={"models": HOSTILE, "calibration": [HOSTILE[1]], "tools": [HOSTILE[2]]},
+        gaps={"venue": " ".join(HOSTILE), "links.code": "No copy was found."},
         builds_on=[{"key": "sun2023simple", "relation": "extends", "note": " ".join(HOSTILE)}],
         links={"paper": "https://example.org/?a=1&b=%22%3E(javascript:alert(1))"},
         lists=[{"name": HOSTILE[1]}],
         sources=[{"what": HOSTILE[1], "url": "https://example.org/a", "seen": "2026-11-20"}],
     ),
 ]
+
+RESOURCES: dict[str, list[dict[str, Any]]] = {
+    "models": [
+        {"id": "llama", "name": "LLaMA", "aliases": ["LLaMA-1"], "kind": "decoder"},
+        {"id": "llama-7b", "name": "LLaMA-7B", "parent": "llama", "parameters": "7B"},
+        {"id": "mixtral-8x7b", "name": "Mixtral-8x7B", "kind": "mixture-of-experts"},
+        {"id": "evil", "name": HOSTILE[0], "aliases": HOSTILE[1:9], "kind": "other"},
+    ],
+    "datasets": [
+        {
+            "id": "wikitext",
+            "name": "WikiText",
+            "task": "language modelling",
+            "about": "Text of Wikipedia.",
+        },
+        {
+            "id": "wikitext-2",
+            "name": "WikiText-2",
+            "parent": "wikitext",
+            "task": "language modelling",
+            "about": "The smaller one.",
+            "url": "https://example.org/?a=1&b=%22%3E",
+        },
+        {"id": "evil", "name": HOSTILE[1], "task": "other", "about": " ".join(HOSTILE)},
+    ],
+    "tools": [{"id": "evil", "name": HOSTILE[2], "about": HOSTILE[7]}],
+}
 
 METHOD = r'''r"""Wanda: weights times activation norms, compared within each output row.
 
@@ -307,6 +339,10 @@ def make_root(root: Path, entries: list[dict[str, Any]] = ENTRIES, *, method: st
         text = json.dumps(each, ensure_ascii=False, indent=1)
         text = text.replace('"seen": "2026-11-20"', '"seen": 2026-11-20')
         (root / "papers" / f"{each['key']}.yaml").write_text(text, encoding="utf-8")
+    (root / "catalog" / "resources").mkdir()
+    for name, items in RESOURCES.items():
+        text = json.dumps({"id": name, "items": items}, ensure_ascii=False, indent=1)
+        (root / "catalog" / "resources" / f"{name}.yaml").write_text(text, encoding="utf-8")
     if method:
         (root / "impl" / "methods").mkdir(parents=True)
         (root / "impl" / "methods" / "wanda.py").write_text(method, encoding="utf-8")
