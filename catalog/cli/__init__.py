@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from catalog.cli import catalog, run, site
+from catalog.cli import catalog, figures, run, site
 from catalog.cli.common import fail, write
 from catalog.errors import PrunedexError, visible
 
@@ -46,6 +46,7 @@ def _start(
 
 
 catalog.register(app)
+figures.register(app)
 run.register(app)
 site.register(app)
 
