@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from catalog.checks import (
     citation,
     concepts,
+    drafts,
     gaps,
     identity,
     implementation,
@@ -14,6 +15,7 @@ from catalog.checks import (
     reported,
     resources,
     tags,
+    upkeep,
     vocabulary,
 )
 from catalog.checks.base import REGISTRY, Check
@@ -25,6 +27,7 @@ __all__ = [
     "Check",
     "citation",
     "concepts",
+    "drafts",
     "gaps",
     "identity",
     "implementation",
@@ -33,6 +36,7 @@ __all__ = [
     "resources",
     "run_checks",
     "tags",
+    "upkeep",
     "vocabulary",
 ]
 

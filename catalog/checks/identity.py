@@ -164,23 +164,24 @@ class SimilarTitle(Check):
         titles = [_Title(entry) for entry in self.catalog.entries.values()]
         for one, two in sorted(_candidates(titles)):
             first, second = titles[one], titles[two]
-            if first.plain != second.plain and self._is_near(first, second):
+            if first.plain != second.plain and self.is_near(first, second):
                 for title, other in ((first, second), (second, first)):
                     message = f"the title is nearly that of {other.entry.key}: "
                     message += shown(other.entry.title, 100)
                     yield self.in_entry(title.entry, message, "title")
 
-    def _is_near(self, one: _Title, two: _Title) -> bool:
+    @classmethod
+    def is_near(cls, one: _Title, two: _Title) -> bool:
         if not one.forms.isdisjoint(two.forms):
             return True
         fewer = min(len(one.words), len(two.words))
         if 3 * len(one.words & two.words) >= 2 * fewer and one.has_authors_of(two):
             return True
         shorter, longer = sorted((len(one.plain), len(two.plain)))
-        if 2 * shorter < self.threshold * (shorter + longer):
+        if 2 * shorter < cls.threshold * (shorter + longer):
             return False
         matcher = difflib.SequenceMatcher(None, one.plain, two.plain, autojunk=False)
-        return matcher.quick_ratio() >= self.threshold and matcher.ratio() >= self.threshold
+        return matcher.quick_ratio() >= cls.threshold and matcher.ratio() >= cls.threshold
 
 
 class _Title:
@@ -202,6 +203,11 @@ class _Title:
         """Whether four of five authors are the same, among at least three."""
         shared = len(self.families & other.families)
         return shared >= 3 and 5 * shared >= 4 * len(self.families | other.families)
+
+
+def nearly_the_same(one: Entry, two: Entry) -> bool:
+    """Whether titles and authors of two entries may well be those of one paper."""
+    return SimilarTitle.is_near(_Title(one), _Title(two))
 
 
 _VERSION = (
