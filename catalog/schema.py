@@ -49,7 +49,7 @@ def _http_url(value: str) -> str:
 def _text(value: str) -> str:
     if value != value.strip():
         raise ValueError("remove the space at the start or the end")
-    if any(ord(character) < 32 and character != "\n" for character in value):
+    if not value.isprintable() and any(ord(each) < 32 and each != "\n" for each in value):
         raise ValueError("remove the control characters")
     return value
 
@@ -215,7 +215,7 @@ class Edge(Strict):
 
 
 class EvaluatedOn(Strict):
-    """Models and data of the paper's experiments, as the paper names them."""
+    """Models, data and tools of the paper's experiments, as `catalog/resources` spells them."""
 
     models: list[Text] = Field(default_factory=list)
     calibration: list[Text] = Field(default_factory=list)
