@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from catalog.cli import common, figures
+from catalog.cli import changes, common, figures
 from catalog.cli.common import text
 from catalog.errors import Problem, UsageError, details, did_you_mean, listed
 from catalog.results import BUDGETS
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command("check")(check)
+    app.command("check", cls=changes.CheckCommand)(check)
     app.command("list")(list_entries)
     app.command("show")(show)
     app.command("cite")(cite)
@@ -78,6 +78,8 @@ def check(
             show_default="text",
         ),
     ] = None,
+    fix: changes.Fix = False,
+    changed: changes.Changed = None,
     root: common.Root = None,
 ) -> None:
     """Find everything that is wrong with entries, vocabulary, methods and results.
@@ -94,11 +96,18 @@ def check(
     form = CheckFormat.JSON if as_json else form or CheckFormat.TEXT
     catalog = Catalog.load(root)
     wanted = [_below(catalog.root, path) for path in paths or ()]
+    only = changes.changed_files(catalog.root, changed)
+
+    def reported(path: str) -> bool:
+        return (not wanted or _is_wanted(path, wanted)) and (only is None or path in only)
+
+    if fix:
+        catalog = changes.fixed(catalog, reported)
     hidden = frozenset[str]() if strict else advice_codes()
     problems = [
         problem
         for problem in catalog.problems
-        if problem.code not in hidden and (not wanted or _is_wanted(problem.path, wanted))
+        if problem.code not in hidden and reported(problem.path)
     ]
     errors = sum(problem.severity == "error" for problem in problems)
     warnings = sum(problem.severity == "warning" for problem in problems)

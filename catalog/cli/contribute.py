@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from catalog.cli import common
+from catalog.cli.changes import refuse_installed
 from catalog.cli.common import text
 from catalog.errors import PrunedexError, UsageError, listed
 
@@ -87,6 +88,8 @@ def add(
         else:
             _print_result(catalog, result, dry_run)
         return
+    if not dry_run and output is None:
+        refuse_installed(catalog.root)
     records = _records(source)
     if len(records) > 1 and (key or (output is not None and not output.is_dir())):
         raise UsageError(
@@ -365,6 +368,7 @@ def new_method(
     catalog = common.load(root)
     planned = plan(catalog, name, catalog.find(paper))
     if not dry_run:
+        refuse_installed(catalog.root)
         write_all(planned)
     shown_files = [path for path, _, _ in planned.summary(catalog.root)]
     if as_json:
