@@ -38,7 +38,7 @@ BUDGETS = (
 MAX_BYTES = 1024 * 1024
 
 _HELP = {
-    "json": "Write the file again with `prunedex eval`, rather than by hand.",
+    "json": "Write the file again with what made it, rather than by hand.",
     "unreadable": "Remove the file, or write it again.",
 }
 
@@ -214,12 +214,12 @@ def verification_files(root: Path) -> list[Path]:
 
 def read_result(root: Path, file: Path) -> tuple[Result | None, list[Problem]]:
     """One result file, or what is wrong with it."""
-    return _read(Result, root, file)
+    return read_json(Result, root, file)
 
 
 def read_verification(root: Path, file: Path) -> tuple[Verification | None, list[Problem]]:
     """One file of observed tags, or what is wrong with it."""
-    return _read(Verification, root, file)
+    return read_json(Verification, root, file)
 
 
 class _NotFiniteError(ValueError):
@@ -230,8 +230,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _NotFiniteError(name)
 
 
-def _read(model: type[Model], root: Path, file: Path) -> tuple[Model | None, list[Problem]]:
-    text, problems = read_text(root, file, MAX_BYTES)
+def read_json(
+    model: type[Model], root: Path, file: Path, limit: int = MAX_BYTES
+) -> tuple[Model | None, list[Problem]]:
+    """A JSON file as a model, or what is wrong with it; a field `path` is told the file's name."""
+    text, problems = read_text(root, file, limit)
     if text is None:
         return None, problems
     path = relative_name(root, file)
@@ -248,7 +251,7 @@ def _read(model: type[Model], root: Path, file: Path) -> tuple[Model | None, lis
         return refuse(1, 1, f"JSON has no number {visible(str(error))} (write null instead)")
     except (RecursionError, ValueError):
         return refuse(1, 1, "this JSON is nested too deeply or holds a number that is too long")
-    if isinstance(data, dict):
+    if isinstance(data, dict) and "path" in model.model_fields:
         data["path"] = path
     found, problems = validate(model, Located(path, data))
     if not problems:

@@ -35,6 +35,7 @@ from catalog.schema import (
     ToolList,
 )
 from catalog.terms import Vocabulary
+from catalog.upkeep.state import State
 from catalog.validation import HELP, validate
 
 PAPERS = Path("papers")
@@ -87,7 +88,8 @@ class Catalog:
         """All that is wrong, found while reading and by every check, sorted by place."""
         from catalog.checks import run_checks
 
-        return sorted({*self.reading_problems, *self._reports[1], *run_checks(self)})
+        found = {*self.reading_problems, *self._reports[1], *self.state.problems}
+        return sorted({*found, *run_checks(self)})
 
     @cached_property
     def _reverse_edges(self) -> dict[str, list[tuple[Entry, Edge]]]:
@@ -136,6 +138,11 @@ class Catalog:
     def figures(self) -> Figures:
         """What papers and repositories report, one by one."""
         return collect(self.reports, self.entries)
+
+    @cached_property
+    def state(self) -> State:
+        """What was last seen of the links and repositories that the files name."""
+        return State.load(self.root)
 
     def path_of(self, key: str) -> str:
         """The entry's file below the root."""

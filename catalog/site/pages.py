@@ -343,6 +343,7 @@ class Pages:
             "gaps": gaps(entry),
             "reported": self.reported.of_paper(entry),
             "bibtex": shelf.bibtex(entry),
+            "state": shelf.catalog.state.of_entry(entry, shelf.catalog.located.get(path)),
             "file": path,
             "edit_url": self.repository.edit_url(path),
         }
