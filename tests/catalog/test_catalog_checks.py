@@ -25,7 +25,9 @@ def test_every_check_has_a_case_and_every_case_a_check() -> None:
     codes = [check.code for check in REGISTRY]
     assert len(codes) == len(set(codes))
     assert sorted(codes) == sorted(file.stem for file in CASES.glob("*.yaml"))
-    assert all(check.help and check.severity in ("error", "warning", "notice") for check in REGISTRY)
+    assert all(
+        check.help and check.severity in ("error", "warning", "notice") for check in REGISTRY
+    )
 
 
 def test_the_sample_passes(load: Any) -> None:
