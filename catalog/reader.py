@@ -8,15 +8,18 @@ problems, never an exception.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from ruamel.yaml import YAML, events, nodes
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from catalog.errors import Problem, is_unsafe, shown, visible
+from catalog.plain_yaml import plain_events
 
 MAX_BYTES = 256 * 1024
 """Size in bytes above which a YAML file is refused."""
@@ -197,6 +200,17 @@ def _plain_words(error: MarkedYAMLError) -> str:
     return f"{problem} ({context})" if context else problem
 
 
+# Names of fields that are text without a closer look; YAML has three words of its own.
+_COMMON_NAME = re.compile(r"(?!(?:null|true|false)\Z)[a-z][a-z_]*\Z")
+
+
+@lru_cache(maxsize=1)
+def _special_starts() -> frozenset[str]:
+    """The first characters of values that YAML 1.2 may take for something else than text."""
+    resolver = YAML(typ="safe", pure=True).resolver
+    return frozenset(start for start in resolver.versioned_resolver if start)
+
+
 class _RefusedError(Exception):
     """Reading stops here; the problem has been reported."""
 
@@ -226,7 +240,8 @@ class _Builder:
     def build(self, yaml: YAML, text: str) -> None:
         self._yaml = yaml
         documents = 0
-        stream = iter(yaml.parse(text))
+        plain = plain_events(text)
+        stream = iter(yaml.parse(text) if plain is None else plain)
         for event in stream:
             self._mark(event)
             if isinstance(event, events.DocumentStartEvent):
@@ -306,9 +321,14 @@ class _Builder:
         return fields
 
     def _tag(self, event: events.ScalarEvent) -> str:
+        # A text in quotes, or folded, is text whatever it looks like.
+        if not event.implicit[0] or (event.value and event.value[0] not in _special_starts()):
+            return "tag:yaml.org,2002:str"
         return str(self._yaml.resolver.resolve(nodes.ScalarNode, event.value, event.implicit))
 
     def _is_text(self, event: events.ScalarEvent) -> bool:
+        if _COMMON_NAME.match(event.value):
+            return True
         return self._tag(event) == "tag:yaml.org,2002:str" and not any(map(is_unsafe, event.value))
 
     def _scalar(self, event: events.ScalarEvent, location: Location) -> object:
@@ -318,7 +338,7 @@ class _Builder:
             # What is not there has no place; the parser gives that of whatever comes next.
             self.located.values[location] = self.located.at_key(*location)
         place = self.located.values[location]
-        for character in value:
+        for character in () if value.isprintable() else value:
             if is_unsafe(character) and character != "\n":
                 message = f"the text holds the control character U+{ord(character):04X}"
                 self.report("control-character", message, *place)
