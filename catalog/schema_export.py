@@ -1,4 +1,4 @@
-"""The JSON Schemas that editors complete entries and vocabulary files with.
+"""The JSON Schemas that editors complete entries and vocabulary files with, and that of catalog.json.
 
 Run `python -m catalog.schema_export` after a change of `catalog/schema.py` or of the
 vocabulary; with `--check` it only says whether the exported files are current.
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from catalog.reported import Report
 from catalog.root import find_root
 from catalog.schema import DataList, Dimension, Entry, ModelList, ToolList
+from catalog.site.published import published_schema
 from catalog.store import load_vocabulary
 from catalog.terms import Vocabulary
 
@@ -69,6 +70,7 @@ def exported(root: Path) -> dict[Path, str]:
         "datasets.schema.json": resource_schema(DataList, "Prunedex data sets"),
         "reported.schema.json": reported_schema(vocabulary),
         "tools.schema.json": resource_schema(ToolList, "Prunedex tools"),
+        "catalog.schema.json": published_schema(),
     }
     return {
         root / FOLDER / name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

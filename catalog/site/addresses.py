@@ -14,12 +14,19 @@ HOME = "index.html"
 CATALOG = "catalog.html"
 TAGS = "tags/index.html"
 METHODS = "methods.html"
+GUIDE = "guide.html"
 CONCEPTS = "concepts/index.html"
 CONTRIBUTE = "contribute.html"
 MODELS = "models/index.html"
 DATASETS = "datasets/index.html"
 TOOLS = "tools/index.html"
 REPORTED = "reported/index.html"
+SEE = "see.html"
+LINEAGE = "lineage.html"
+COVERAGE = "coverage.html"
+TIMELINE = "timeline.html"
+PLOTS = "plots.html"
+COMPARE = "compare.html"
 ABOUT = "about.html"
 DATA = "data.html"
 
@@ -32,6 +39,11 @@ def slug(name: str) -> str:
 def paper(key: str) -> str:
     """The page of a paper."""
     return f"papers/{key}.html"
+
+
+def citation(key: str) -> str:
+    """The file with a paper's citation."""
+    return f"papers/{key}.bib"
 
 
 def dimension(name: str) -> str:

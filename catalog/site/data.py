@@ -1,6 +1,7 @@
 """The catalog as data: `catalog.json`, which the catalog page and other programs read.
 
-The shape is described in site/pages/data.md and changes only together with `SCHEMA`.
+The shape is described in site/pages/data.md and in `catalog.site.published`, and changes only
+together with `SCHEMA`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from catalog.site.shelf import Shelf, address, display_name, series
 SCHEMA = 1
 """Grows when a field of catalog.json is renamed, removed or changes its meaning."""
 
+SCHEMA_FILE = "catalog.schema.json"
+"""Beside catalog.json: its JSON Schema."""
+
 
 def catalog_data(shelf: Shelf) -> dict[str, Any]:
     """Everything in catalog.json. No date and no path in it: equal catalogs give equal bytes."""
     entries = [_entry(shelf, entry) for entry in shelf.entries]
     content = json.dumps(entries, ensure_ascii=False, sort_keys=True)
     return {
+        "$schema": SCHEMA_FILE,
         "schema": SCHEMA,
         "name": "Prunedex",
         "documentation": addresses.DATA,

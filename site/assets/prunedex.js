@@ -60,6 +60,14 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   });
 }
 
+// The browser's own frame follows the scheme that is shown, also where that is not the system's.
+const colour = () => {
+  const paper = getComputedStyle(document.body).getPropertyValue("--paper").trim();
+  for (const meta of document.querySelectorAll("meta[name='theme-color']")) meta.setAttribute("content", paper);
+};
+new MutationObserver(colour).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
+colour();
+
 // The theme opens its search by a label, which no keyboard reaches.
 document.querySelector("[data-open-search]")?.addEventListener("click", () => {
   const toggle = document.querySelector("[data-md-toggle=search]");

@@ -39,6 +39,12 @@ PAGES = [
     "contribute.html",
     "about.html",
     "data.html",
+    "see.html",
+    "lineage.html",
+    "coverage.html",
+    "timeline.html",
+    "plots.html",
+    "compare.html",
     "404.html",
 ]
 
@@ -553,7 +559,7 @@ def test_a_missing_page_leads_back_from_any_depth(page: Page, base: str, site: P
             ),
         )
         page.goto(path)
-        target = page.get_by_role("link", name="Search the catalog").evaluate("link => link.href")
+        target = page.get_by_role("link", name="All papers").evaluate("link => link.href")
         assert target == f"{base}catalog.html"
 
 
