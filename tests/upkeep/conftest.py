@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server import Server, serving
+from scripted_server import Server, serving
 
 from catalog.upkeep import web
 

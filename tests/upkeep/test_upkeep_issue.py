@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server import Answer, Server
+from scripted_server import Answer, Server
 
 from catalog.ageing import Stale
 from catalog.store import Catalog

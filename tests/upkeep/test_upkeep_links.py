@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server import Answer, Server, serving
+from scripted_server import Answer, Server, serving
 
 from catalog.store import Catalog
 from catalog.upkeep import links
