@@ -253,7 +253,7 @@ def read_json(
         return refuse(1, 1, "this JSON is nested too deeply or holds a number that is too long")
     if isinstance(data, dict) and "path" in model.model_fields:
         data["path"] = path
-    found, problems = validate(model, Located(path, data))
+    found, problems = validate(model, Located(path, data=data))
     if not problems:
         return found, []
     # JSON is YAML, so the same reader tells where each part stands; it is slower, so it is
