@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +89,15 @@ def fix_text(
     for step in steps:
         text, made = _guarded(path, text, step)
         changes += made
+    refused: set[Location] = set()
     for _ in range(_ROUNDS):
-        text, made = _guarded(path, text, _order)
+        tried: list[Location] = []
+        text, made = _guarded(path, text, partial(_order, refused=refused, tried=tried))
         changes += made
-        if not made:
+        if not tried:
             break
+        if not made:
+            refused.update(tried)  # this group has a form that is left as it is
     return text, changes
 
 
@@ -133,14 +137,15 @@ def _comments(text: str) -> Counter[str]:
 def _shape(data: object) -> object:
     """What no step may change: all text but identifiers and names, whatever its order."""
     if isinstance(data, dict):
-        return {
-            key: len(value)
-            if key in ROLES and isinstance(value, list)
-            else sorted(value)
-            if key == "ids" and isinstance(value, dict)
-            else _shape(value)
-            for key, value in data.items()
-        }
+        parts: dict[str, object] = {}
+        for key, value in data.items():
+            if key in ROLES and isinstance(value, list):
+                parts[key] = len(value)
+            elif key == "ids" and isinstance(value, dict):
+                parts[key] = sorted(value)
+            else:
+                parts[key] = _shape(value)
+        return dict(sorted(parts.items()))
     if isinstance(data, list):
         return sorted((repr(_shape(item)) for item in _once(data)), key=str)
     return str(data)
@@ -414,8 +419,13 @@ def _leads(line: str, indent: int) -> bool:
     return not bare or (bare.startswith("#") and len(line) - len(bare) <= indent)
 
 
-def _order(located: Located, text: str) -> tuple[str, list[Change]]:
-    """The first group of fields that is not in the schema's order, put into it."""
+def _order(
+    located: Located, text: str, refused: set[Location], tried: list[Location]
+) -> tuple[str, list[Change]]:
+    """The first group of fields that is not in the schema's order, put into it.
+
+    Passes over groups that were `refused`, and says in `tried` which one it took.
+    """
     lines = text.split("\n")
     groups: dict[Location, list[str]] = {}
     for location in located.keys:
@@ -425,7 +435,7 @@ def _order(located: Located, text: str) -> tuple[str, list[Change]]:
         fields = list(model.model_fields) if model is not None else []
         if location == ("tags", "notes"):
             fields = list(DIMENSIONS)
-        if not fields or not all(name in fields for name in names):
+        if location in refused or not fields or not all(name in fields for name in names):
             continue
         wanted = sorted(names, key=fields.index)
         if wanted == names:
@@ -447,6 +457,7 @@ def _order(located: Located, text: str) -> tuple[str, list[Change]]:
             number = next(n for n, line in enumerate(moved) if not _leads(line, column))
             moved[number] = head + moved[number][column:]
         lines[segments[0][0] : segments[-1][1]] = moved
+        tried.append(location)
         where = f" of {spoken(location)}" if location else ""
         return "\n".join(lines), [Change(starts[0] + 1, f"fields{where} in the schema's order")]
     return text, []

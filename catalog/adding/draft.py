@@ -117,7 +117,7 @@ def make_draft(catalog: Catalog, record: Record, key: str, today: dt.date) -> Dr
     if record.authors:
         lines += ["authors:", *(f"  - {scalar(author)}" for author in record.authors)]
     else:
-        lines += [f"authors: {MARK} the record names nobody; see the paper"]
+        lines += [f"authors:  {MARK} the record names nobody; see the paper"]
     lines += _field(0, "year", record.year, record.year_doubt)
     lines += _venue(record)
     lines += _field(0, "kind", kind, "method, survey, analysis, system or benchmark")
@@ -125,9 +125,9 @@ def make_draft(catalog: Catalog, record: Record, key: str, today: dt.date) -> Dr
         lines += ["ids:", *(f"  {n}: {_quoted(n, value)}" for n, value in record.ids.items())]
     lines += _links(record)
     lines += [
-        f"takeaway: {MARK} in your words, one to three sentences that a practitioner can act on",
-        f"mechanism: {MARK} in your words, what exactly is computed",
-        f"challenges: {MARK} a list of what it struggles with or leaves open, in your words",
+        f"takeaway:  {MARK} in your words, one to three sentences that a practitioner can act on",
+        f"mechanism:  {MARK} in your words, what exactly is computed",
+        f"challenges:  {MARK} a list of what it struggles with or leaves open, in your words",
     ]
     if kind in ("method", "system"):
         lines += ["tags:", *_tags(tags)]
@@ -136,7 +136,7 @@ def make_draft(catalog: Catalog, record: Record, key: str, today: dt.date) -> Dr
     status = "preprint" if record.venue.type == "preprint" else "published"
     lines += ["lifecycle:", f"  status: {status}"]
     lines += _sources(record, kind, today)
-    text = re.sub(rf"(\S) {MARK}", rf"\1  {MARK}", "\n".join(lines) + "\n")
+    text = "\n".join(lines) + "\n"
     _verify(text, record, key)
     return Draft(key, text, tags, kind, marks(text))
 
@@ -164,7 +164,8 @@ def marks(text: str) -> list[tuple[int, str]]:
         if match is not None:
             indent = len(match[1])
             above = [each for each in above if each[0] < indent] + [(indent, match[2])]
-        if MARK in line and above:
+        # Two spaces: no text of a record has them.
+        if f"  {MARK}" in line and above:
             found.append((number, ".".join(name for _, name in above)))
     return found
 
@@ -209,7 +210,7 @@ def _venue(record: Record) -> list[str]:
     venue = record.venue
     lines = ["venue:"]
     if venue.short is None:
-        lines.append(f"  short: {MARK} as people say it, with the year, such as ICLR {venue.year}")
+        lines.append(f"  short:  {MARK} as people say it, with the year, such as ICLR {venue.year}")
     else:
         lines += _field(2, "short", venue.short)
     lines += _field(2, "full", venue.full)
@@ -247,7 +248,7 @@ def _tags(proposals: list[Proposal]) -> list[str]:
         found = [each for each in proposals if each.dimension == dimension]
         if not found:
             why = f"title and abstract give no hint; prunedex tags {dimension}"
-            lines.append(f"  {dimension}: {MARK} {why}")
+            lines.append(f"  {dimension}:  {MARK} {why}")
             continue
         values = ", ".join(scalar(each.tag, flow=True) for each in found)
         evidence = "; ".join(f"{each.tag}: {each.words}" for each in found)
@@ -262,11 +263,11 @@ def _experiments(inventory: Inventory, record: Record) -> list[str]:
         if len(item.name) > 2
         and re.search(rf"(?<![\w-]){re.escape(item.name)}(?![\w-])", record.abstract)
     ]
-    models = f"  models: {MARK} a list, as prunedex resources models spells them"
+    models = f"  models:  {MARK} a list, as prunedex resources models spells them"
     if named:
         values = ", ".join(scalar(name, flow=True) for name in named)
         models = f"  models: [{values}]{_comment('named in the abstract; which does it evaluate?')}"
-    evaluation = f"  evaluation: {MARK} a list, as prunedex resources datasets spells them"
+    evaluation = f"  evaluation:  {MARK} a list, as prunedex resources datasets spells them"
     return ["evaluated_on:", models, evaluation]
 
 
@@ -277,12 +278,12 @@ def _sources(record: Record, kind: Kind, today: dt.date) -> list[str]:
         lines += ["  - what: bibliography", *_field(4, "url", record.source)]
         lines += [f"    seen: {today.isoformat()}"]
     else:
-        lines += ["  - what: bibliography", f"    url: {MARK} where you confirmed it"]
-        lines += [f"    seen: {MARK} the day, such as {today.isoformat()}"]
+        lines += ["  - what: bibliography", f"    url:  {MARK} where you confirmed it"]
+        lines += [f"    seen:  {MARK} the day, such as {today.isoformat()}"]
     lines += [
         f"  - what: {what}",
-        f"    url: {MARK} where you read it",
-        f"    seen: {MARK} the day, such as {today.isoformat()}",
+        f"    url:  {MARK} where you read it",
+        f"    seen:  {MARK} the day, such as {today.isoformat()}",
     ]
     return lines
 

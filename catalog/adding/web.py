@@ -101,7 +101,8 @@ def _once(service: str, url: str) -> tuple[Answer, float | None]:
     deadline = time.monotonic() + TOTAL_SECONDS
     origin = _origin(url)
     with requests.Session() as session:
-        session.max_redirects = 0
+        # Else requests looks one redirect ahead, for which it reads the whole body.
+        session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 response = session.get(
@@ -114,11 +115,10 @@ def _once(service: str, url: str) -> tuple[Answer, float | None]:
                 with response:
                     location = response.headers.get("Location")
                     if response.status_code in (301, 302, 303, 307, 308) and location:
-                        url = urljoin(url, location)
+                        url = _joined(url, location)
                         if _origin(url) != origin:
-                            raise _failure(
-                                service, f"redirects elsewhere, to {shown(url)}: not followed"
-                            )
+                            said = f"redirects elsewhere, to {shown(location)}: not followed"
+                            raise _failure(service, said)
                         continue
                     body = _body(service, response, deadline)
             except requests.exceptions.RequestException as error:
@@ -127,6 +127,13 @@ def _once(service: str, url: str) -> tuple[Answer, float | None]:
             wait = _seconds(response.headers.get("Retry-After"))
             return Answer(url, response.status_code, body, kind), wait
     raise _failure(service, f"redirects more than {MAX_REDIRECTS} times")
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return ""
 
 
 def _origin(url: str) -> tuple[str, str]:
