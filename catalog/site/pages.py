@@ -18,7 +18,7 @@ from catalog.query import Filter, select
 from catalog.reported import SPECIAL
 from catalog.results import COUNTED, KEPT, Result, TextUsed
 from catalog.schema import KINDS, RESOURCES, Entry
-from catalog.site import addresses
+from catalog.site import addresses, guide
 from catalog.site import shelf as shelves
 from catalog.site.markup import document, front_matter, number, one_line, percent, plain, render
 from catalog.site.masks import panels
@@ -132,6 +132,7 @@ class Pages:
         yield addresses.HOME, self.home()
         yield addresses.CATALOG, self.catalog()
         yield addresses.METHODS, self.methods()
+        yield addresses.GUIDE, guide.page(self.shelf, self._page)
         yield addresses.TAGS, self.tags()
         yield addresses.CONCEPTS, self.concept_list()
         for entry in self.shelf.entries:
