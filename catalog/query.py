@@ -74,6 +74,8 @@ _BASE_LETTERS = str.maketrans("øØłŁđĐıħŧ", "oOlLdDiht")
 
 def fold(text: str) -> str:
     """Text without case and accents, for searching."""
+    if text.isascii():
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.translate(_BASE_LETTERS))
     return "".join(
         character for character in decomposed if not unicodedata.combining(character)

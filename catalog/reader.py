@@ -66,6 +66,7 @@ class Located:
     keys: dict[Location, tuple[int, int]] = field(default_factory=dict)
     spelling: dict[Location, str] = field(default_factory=dict)
     flawed: set[Location] = field(default_factory=set)
+    text: str = field(default="", repr=False)
 
     def at(self, *location: str | int) -> tuple[int, int]:
         """Line and column of a part, or of the nearest thing around it that exists."""
@@ -146,7 +147,7 @@ def parse_yaml(name: str, text: str) -> tuple[Located | None, list[Problem]]:
     problems = list(_forbidden_characters(name, text))
     if problems:
         return None, problems
-    builder = _Builder(name)
+    builder = _Builder(name, text)
     try:
         builder.build(YAML(typ="safe", pure=True), text)
     except _RefusedError:
@@ -222,9 +223,9 @@ class _Builder:
     is expanded and depth before it is recursed into.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, text: str) -> None:
         self.name = name
-        self.located = Located(name)
+        self.located = Located(name, text=text)
         self.problems: list[Problem] = []
         self.last = (1, 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -81,7 +82,15 @@ class Catalog:
         Whatever the files hold, this returns; what is wrong with them is in `problems`.
         Raises PrunedexError only where there is no catalog.
         """
-        return _Loader(find_root(root)).load()
+        loader = _Loader(find_root(root))
+        # Nearly all that is made here stays, so looking for garbage would only cost a quarter.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return loader.load()
+        finally:
+            if collects:
+                gc.enable()
 
     @cached_property
     def problems(self) -> list[Problem]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from catalog.checks.base import Check
 from catalog.errors import Problem, shown
-from catalog.reader import parse_yaml, read_text
+from catalog.reader import parse_yaml
 from catalog.store import PAPERS
 
 MARK = "# decide:"
@@ -22,8 +22,8 @@ class Undecided(Check):
         for path, located in self.catalog.located.items():
             if not path.startswith(f"{PAPERS}/"):
                 continue
-            text, _ = read_text(self.catalog.root, self.catalog.root / path)
-            if text is None or MARK not in text:
+            text = located.text
+            if MARK not in text:
                 continue
             # An empty value is reported as such; its comment says what it waits for.
             empty = {
