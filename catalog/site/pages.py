@@ -18,8 +18,9 @@ from catalog.query import Filter, select
 from catalog.reported import SPECIAL
 from catalog.results import COUNTED, KEPT, Result, TextUsed
 from catalog.schema import KINDS, RESOURCES, Entry
-from catalog.site import addresses, guide
+from catalog.site import addresses, guide, see
 from catalog.site import shelf as shelves
+from catalog.site.linked import linked_data
 from catalog.site.markup import document, front_matter, number, one_line, percent, plain, render
 from catalog.site.masks import panels
 from catalog.site.maths import FormulaError, mathml
@@ -148,6 +149,7 @@ class Pages:
         yield addresses.REPORTED, self.reported_list()
         for protocol, page in self.reported.pages.items():
             yield page, self.protocol(protocol, page)
+        yield from see.pages(self.shelf, self.reported.pages, self._page)
 
     def source_of(self, page: str, key: str) -> str | None:
         """The link from a hand-written page to an entry's, as MkDocs wants it; None if unknown."""
@@ -361,6 +363,7 @@ class Pages:
             page,
             f"{entry.name}: {entry.title}" if _adds_name(entry) else entry.title,
             entry.takeaway,
+            meta={"linked": linked_data(entry), "citation": addresses.citation(entry.key)},
             **values,
         )
 

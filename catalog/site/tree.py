@@ -6,6 +6,7 @@ settings, theme and assets, and so can be built by any program that reads `mkdoc
 
 from __future__ import annotations
 
+import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,11 @@ from ruamel.yaml.error import YAMLError
 from catalog.bibtex import to_bibtex
 from catalog.concepts import CONCEPTS, Concept, read_concepts, split, unknown_tags
 from catalog.errors import PrunedexError, details, did_you_mean, shown
+from catalog.root import own_root
 from catalog.site import addresses
+from catalog.site.compare import compare_data
 from catalog.site.data import catalog_data, to_json
+from catalog.site.exports import write_exports
 from catalog.site.pages import Pages, Repository
 from catalog.site.prose import prepared
 from catalog.site.shelf import Shelf
@@ -28,12 +32,11 @@ SOURCES = Path("site")
 
 
 def sources(root: Path) -> Path:
-    """The folder of the hand-made part: the catalog's own, or that of the package's checkout.
+    """The folder of the hand-made part: the catalog's own, or the one that comes with the package.
 
     Raises PrunedexError where neither has one.
     """
-    checkout = Path(__file__).resolve().parents[2]
-    for folder in (root / SOURCES, checkout / SOURCES):
+    for folder in (root / SOURCES, own_root() / SOURCES):
         if (folder / "mkdocs.yml").is_file():
             return folder
     raise PrunedexError(
@@ -42,11 +45,8 @@ def sources(root: Path) -> Path:
     )
 
 
-def repository(settings: Path) -> Repository:
-    """`repo_url` and `edit_uri` of the settings, the latter as on GitHub if unset.
-
-    Raises PrunedexError if they cannot be read.
-    """
+def settings_of(settings: Path) -> dict[str, object]:
+    """The site's settings. Raises PrunedexError if they cannot be read."""
     try:
         read = YAML(typ="safe", pure=True).load(settings.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, YAMLError) as error:
@@ -54,7 +54,12 @@ def repository(settings: Path) -> Repository:
         raise PrunedexError(f"{settings} cannot be read ({reason})") from error
     if not isinstance(read, dict):
         raise PrunedexError(f"{settings} holds no settings")
-    url, edit = read.get("repo_url"), read.get("edit_uri")
+    return read
+
+
+def repository(settings: dict[str, object]) -> Repository:
+    """`repo_url` and `edit_uri` of the settings, the latter as on GitHub if unset."""
+    url, edit = settings.get("repo_url"), settings.get("edit_uri")
     return Repository(str(url) if url else None, str(edit or "edit/main/"))
 
 
@@ -78,7 +83,8 @@ def write_tree(catalog: Catalog, tree: Path) -> list[str]:
 
     shelf = Shelf(catalog)
     concepts, flaws = _concepts(catalog, origin.parent)
-    pages = Pages(shelf, repository(origin / "mkdocs.yml"), concepts)
+    settings = settings_of(origin / "mkdocs.yml")
+    pages = Pages(shelf, repository(settings), concepts)
     _hand_written(pages, documents, concepts)
     pages.flaws += flaws
     written = [page.relative_to(documents) for page in documents.rglob("*.md")]
@@ -95,8 +101,14 @@ def write_tree(catalog: Catalog, tree: Path) -> list[str]:
         file.write_text(text, encoding="utf-8", newline="\n")
     data = to_json(catalog_data(shelf))
     (documents / "catalog.json").write_text(data, encoding="utf-8", newline="\n")
+    more = json.dumps(compare_data(shelf), ensure_ascii=False, separators=(",", ":"))
+    (documents / "compare.json").write_text(more + "\n", encoding="utf-8", newline="\n")
     citations = to_bibtex(shelf.entries) if shelf.entries else ""
     (documents / "catalog.bib").write_text(citations, encoding="utf-8", newline="\n")
+    site_url = settings.get("site_url")
+    write_exports(
+        shelf, documents, concepts=concepts, site_url=str(site_url) if site_url else None
+    )
     return pages.flaws
 
 

@@ -280,6 +280,10 @@ function drawExport() {
   one("[data-export-label]").textContent = picked.size ? `Export ${picked.size} selected` : "Cite or export";
   one("[data-export-scope]").textContent = picked.size ? `${papers(count)}, selected` : `${papers(count)}, as filtered`;
   one("[data-do=unpick]").hidden = picked.size === 0;
+  const compare = /** @type {HTMLAnchorElement} */ (one("[data-compare]"));
+  compare.hidden = picked.size < 2;
+  compare.textContent = picked.size > 4 ? "Compare the first 4" : `Compare ${picked.size}`;
+  compare.search = `?papers=${[...picked].slice(0, 4).join(",")}`;
   for (const button of document.querySelectorAll("[data-export] button")) {
     if (button instanceof HTMLButtonElement) button.disabled = count === 0;
   }
@@ -314,7 +318,7 @@ function toCsv(entries) {
  * @param {string} text
  */
 function cell(text) {
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  const safe = /^[=+\-@\t\r\n＝＋－＠]/.test(text) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
