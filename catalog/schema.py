@@ -140,65 +140,164 @@ class Strict(BaseModel):
 class Venue(Strict):
     """Where the final version appeared; an arXiv preprint has `type: preprint`."""
 
-    short: Text = Field(description="As people say it, with the year: ICLR 2024")
-    full: Text = Field(description="The proceedings' or journal's full name")
-    year: Year = Field(description="Year of publication at this venue")
-    type: VenueType
-    volume: Text | None = None
-    number: Text | None = None
-    pages: Text | None = Field(default=None, description="As in BibTeX: 12--34")
-    publisher: Text | None = None
-    series: Text | None = None
+    short: Text = Field(
+        description="As people say it, with the year",
+        examples=["ICLR 2024", "Findings of EMNLP 2023"],
+    )
+    full: Text = Field(
+        description="The proceedings' or journal's full name",
+        examples=["The Twelfth International Conference on Learning Representations"],
+    )
+    year: Year = Field(description="Year of publication at this venue", examples=[2024])
+    type: VenueType = Field(
+        description="What kind of venue it is; arXiv is a preprint",
+        examples=["conference", "preprint"],
+    )
+    volume: Text | None = Field(
+        default=None, description="Volume of the journal or proceedings, in quotes", examples=["38"]
+    )
+    number: Text | None = Field(
+        default=None, description="Number of the issue, in quotes", examples=["10"]
+    )
+    pages: Text | None = Field(
+        default=None, description="First and last page, as in BibTeX", examples=["10865--10873"]
+    )
+    publisher: Text | None = Field(
+        default=None,
+        description="Who published the proceedings or the journal",
+        examples=["AAAI Press"],
+    )
+    series: Text | None = Field(
+        default=None,
+        description="Series of which the proceedings are a volume",
+        examples=["Proceedings of Machine Learning Research"],
+    )
 
 
 class Ids(Strict):
     """Identifiers, always quoted in YAML so that 2310.10 keeps its zero."""
 
-    arxiv: ArxivId | None = None
+    arxiv: ArxivId | None = Field(
+        default=None, description="arXiv id without its version, in quotes", examples=["2306.11695"]
+    )
     arxiv_class: (
         Annotated[str, StringConstraints(pattern=r"^[a-z-]+(\.[A-Za-z-]{2,})?$")] | None
-    ) = Field(default=None, description="Primary arXiv class, for example cs.CL")
-    doi: Doi | None = None
-    openreview: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{6,}$")] | None = None
-    acl: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Za-z0-9.-]+$")] | None = None
-    pmlr: Annotated[str, StringConstraints(pattern=r"^v[0-9]+/[a-z0-9-]+$")] | None = None
+    ) = Field(default=None, description="Primary arXiv class", examples=["cs.CL"])
+    doi: Doi | None = Field(
+        default=None,
+        description="DOI of the published version, without https://doi.org/",
+        examples=["10.18653/v1/2024.emnlp-main.987"],
+    )
+    openreview: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{6,}$")] | None = Field(
+        default=None,
+        description="What follows forum?id= in OpenReview's address",
+        examples=["PxoFut3dWW"],
+    )
+    acl: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Za-z0-9.-]+$")] | None = Field(
+        default=None,
+        description="Last part of the address in the ACL Anthology",
+        examples=["2024.emnlp-main.987"],
+    )
+    pmlr: Annotated[str, StringConstraints(pattern=r"^v[0-9]+/[a-z0-9-]+$")] | None = Field(
+        default=None, description="Volume and paper of PMLR's address", examples=["v202/frantar23a"]
+    )
 
 
 class Code(Strict):
     """A repository with code for the paper."""
 
-    url: Url
-    repository: Repository | None = Field(default=None, description="owner/name, if on a forge")
-    note: Text | None = None
+    url: Url = Field(
+        description="Where the code is", examples=["https://github.com/locuslab/wanda"]
+    )
+    repository: Repository | None = Field(
+        default=None, description="owner/name, if on a forge", examples=["locuslab/wanda"]
+    )
+    note: Text | None = Field(
+        default=None,
+        description="What it covers, or what to know before using it",
+        examples=["Covers the LLaMA experiments only."],
+    )
 
 
 class Links(Strict):
     """Everything about the paper that has an address."""
 
-    paper: Url | None = None
+    paper: Url | None = Field(
+        default=None,
+        description="Where the paper can be read, on arXiv if it is there",
+        examples=["https://arxiv.org/abs/2306.11695"],
+    )
     code: Code | None = Field(default=None, description="The authors' own code")
-    code_unofficial: list[Code] = Field(default_factory=list)
-    proceedings: Url | None = None
-    blog: Url | None = None
-    reviews: Url | None = None
-    models: Url | None = None
-    website: Url | None = None
-    summary: Url | None = None
-    discussion: Url | None = None
+    code_unofficial: list[Code] = Field(
+        default_factory=list, description="Code by others, each with a note on whose it is"
+    )
+    proceedings: Url | None = Field(
+        default=None,
+        description="The published version's own page",
+        examples=["https://proceedings.mlr.press/v202/frantar23a.html"],
+    )
+    blog: Url | None = Field(
+        default=None,
+        description="An article that explains the paper",
+        examples=["https://example.org/an-article"],
+    )
+    reviews: Url | None = Field(
+        default=None,
+        description="Its public reviews",
+        examples=["https://openreview.net/forum?id=PxoFut3dWW"],
+    )
+    models: Url | None = Field(
+        default=None,
+        description="Pruned models to download",
+        examples=["https://huggingface.co/princeton-nlp/Sheared-LLaMA-1.3B"],
+    )
+    website: Url | None = Field(
+        default=None, description="The project's page", examples=["https://example.org/a-project"]
+    )
+    summary: Url | None = Field(
+        default=None,
+        description="A summary by others",
+        examples=["https://huggingface.co/papers/2306.11695"],
+    )
+    discussion: Url | None = Field(
+        default=None,
+        description="Where it is discussed in public",
+        examples=["https://example.org/a-discussion"],
+    )
 
 
 class Tags(Strict):
     """One list of vocabulary ids per dimension; empty where it does not apply."""
 
-    type: list[Slug] = Field(default_factory=list)
-    criterion: list[Slug] = Field(default_factory=list)
-    budget: list[Slug] = Field(default_factory=list)
-    data: list[Slug] = Field(default_factory=list)
-    retraining: list[Slug] = Field(default_factory=list)
-    weight_update: list[Slug] = Field(default_factory=list)
+    type: list[Slug] = Field(
+        default_factory=list, description="What is removed", examples=[["unstructured", "n:m"]]
+    )
+    criterion: list[Slug] = Field(
+        default_factory=list, description="How importance is judged", examples=[["wanda"]]
+    )
+    budget: list[Slug] = Field(
+        default_factory=list,
+        description="What is fixed in advance, and over which scope",
+        examples=[["sparsity-layer"]],
+    )
+    data: list[Slug] = Field(
+        default_factory=list, description="What it needs to see", examples=[["calibration"]]
+    )
+    retraining: list[Slug] = Field(
+        default_factory=list, description="What training follows", examples=[["without"]]
+    )
+    weight_update: list[Slug] = Field(
+        default_factory=list,
+        description="What happens to the weights that stay",
+        examples=[["frozen"]],
+    )
     notes: dict[
         Literal["type", "criterion", "budget", "data", "retraining", "weight_update"], Text
-    ] = Field(default_factory=dict, description="Why a tag is what it is, where that is not plain")
+    ] = Field(
+        default_factory=dict,
+        description="Why a tag is what it is, where that is not plain",
+        examples=[{"budget": "The share is fixed even for each output row."}],
+    )
 
     def of(self, dimension: str) -> list[str]:
         """The tag ids of one dimension (a name from `DIMENSIONS`)."""
@@ -209,75 +308,151 @@ class Tags(Strict):
 class Edge(Strict):
     """This paper's relation to a paper that it builds on."""
 
-    key: Key
-    relation: Relation
-    note: Text | None = None
+    key: Key = Field(
+        description="The entry of the earlier paper", examples=["frantar2023sparsegpt"]
+    )
+    relation: Relation = Field(
+        description="What this paper does to that one", examples=["simplifies", "compares"]
+    )
+    note: Text | None = Field(
+        default=None,
+        description="What it keeps, changes or compares",
+        examples=["Drops the inverse Hessian and the weight update."],
+    )
 
 
 class EvaluatedOn(Strict):
     """Models, data and tools of the paper's experiments, as `catalog/resources` spells them."""
 
-    models: list[Text] = Field(default_factory=list)
-    calibration: list[Text] = Field(default_factory=list)
-    finetuning: list[Text] = Field(default_factory=list)
-    evaluation: list[Text] = Field(default_factory=list)
+    models: list[Text] = Field(
+        default_factory=list,
+        description="Models that it prunes and evaluates, with their size where it is known",
+        examples=[["LLaMA-2-7B"]],
+    )
+    calibration: list[Text] = Field(
+        default_factory=list,
+        description="Data that importance is measured on",
+        examples=[["C4"]],
+    )
+    finetuning: list[Text] = Field(
+        default_factory=list,
+        description="Data that the pruned model is trained on",
+        examples=[["Alpaca"]],
+    )
+    evaluation: list[Text] = Field(
+        default_factory=list,
+        description="Data that the pruned model is judged on",
+        examples=[["WikiText-2", "BoolQ"]],
+    )
     tools: list[Text] = Field(
-        default_factory=list, description="Evaluation tools, such as lm-evaluation-harness"
+        default_factory=list,
+        description="Programs that the evaluation ran with",
+        examples=[["lm-evaluation-harness"]],
     )
 
 
 class Lifecycle(Strict):
     """Whether this is the last word on the paper."""
 
-    status: Literal["preprint", "published"]
-    superseded_by: Key | None = None
+    status: Literal["preprint", "published"] = Field(
+        description="Whether it appeared at its venue", examples=["published"]
+    )
+    superseded_by: Key | None = Field(
+        default=None,
+        description="The entry of the paper that replaces this one",
+        examples=["sun2023simple"],
+    )
 
 
 class ListMention(Strict):
     """A public list that names the paper."""
 
-    name: Text
-    url: Url | None = None
+    name: Text = Field(description="What the list calls itself", examples=["Awesome-LLM-Pruning"])
+    url: Url | None = Field(
+        default=None,
+        description="Where the list is",
+        examples=["https://github.com/example/awesome-list"],
+    )
 
 
 class Source(Strict):
     """Where a fact of the entry was confirmed, and when."""
 
-    what: Text = Field(description="bibliography, code, tags, experiments, mechanism, …")
-    url: Url
-    seen: dt.date
+    what: Text = Field(
+        description="What was confirmed: bibliography, code, tags, experiments, mechanism, …",
+        examples=["bibliography", "mechanism and tags"],
+    )
+    url: Url = Field(
+        description="What was looked at", examples=["https://arxiv.org/abs/2306.11695"]
+    )
+    seen: dt.date = Field(description="The day, without quotes", examples=["2026-11-22"])
 
 
 class Entry(Strict):
     """One paper: the content of `papers/<key>.yaml`."""
 
     key: Key = Field(
-        description="First author, year, first telling word of the title: the file's name"
+        description="First author, year, first telling word of the title: the file's name",
+        examples=["sun2023simple"],
     )
-    title: Text
-    name: Text | None = Field(default=None, description="What the method is called; may repeat")
+    title: Text = Field(
+        description="As the final version has it, without markup",
+        examples=["A Simple and Effective Pruning Approach for Large Language Models"],
+    )
+    name: Text | None = Field(
+        default=None, description="What the method is called; may repeat", examples=["Wanda"]
+    )
     authors: list[Text] = Field(
-        description='In order, "Given Family"; write "Family, Given" where the split is not plain'
+        description='In order, "Given Family"; write "Family, Given" where the split is not plain',
+        examples=[["Mingjie Sun", "Zhuang Liu"]],
     )
-    year: Year = Field(description="Year of the first public version")
-    venue: Venue
-    kind: Kind
-    ids: Ids = Ids()
-    links: Links = Links()
-    takeaway: Text = Field(description="One to three sentences that a practitioner can act on")
-    mechanism: Text = Field(description="What exactly is computed")
-    challenges: list[Text] = Field(default_factory=list)
-    tags: Tags | None = None
-    builds_on: list[Edge] = Field(default_factory=list)
-    evaluated_on: EvaluatedOn = EvaluatedOn()
+    year: Year = Field(description="Year of the first public version", examples=[2023])
+    venue: Venue = Field(description="Where the final version appeared")
+    kind: Kind = Field(
+        description="What the paper offers: a method, an overview, findings, software or a test",
+        examples=["method"],
+    )
+    ids: Ids = Field(default=Ids(), description="Its identifiers, in quotes")
+    links: Links = Field(default=Links(), description="Everything that has an address")
+    takeaway: Text = Field(
+        description="One to three sentences that a practitioner can act on",
+        examples=["The first thing to try at 50 % unstructured sparsity: one forward pass."],
+    )
+    mechanism: Text = Field(
+        description="What exactly is computed",
+        examples=["Each weight gets the score S_ij = |W_ij| * ||X_j||_2."],
+    )
+    challenges: list[Text] = Field(
+        default_factory=list,
+        description="What it struggles with or leaves open, one thing an item",
+        examples=[["Zeros in place bring speed only with sparse kernels."]],
+    )
+    tags: Tags | None = Field(
+        default=None, description="Its place in the six dimensions: claims that a run can test"
+    )
+    builds_on: list[Edge] = Field(
+        default_factory=list,
+        description="Papers of the catalog that it starts from or measures up to",
+    )
+    evaluated_on: EvaluatedOn = Field(
+        default=EvaluatedOn(), description="Models, data and tools of its experiments"
+    )
     implementation: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")] | None = Field(
-        default=None, description="The method of impl/methods/ that runs this paper"
+        default=None,
+        description="The method of impl/methods/ that runs this paper",
+        examples=["wanda"],
     )
-    lifecycle: Lifecycle
-    lists: list[ListMention] = Field(default_factory=list)
-    sources: list[Source] = Field(default_factory=list)
+    lifecycle: Lifecycle = Field(description="Whether this is the last word on the paper")
+    lists: list[ListMention] = Field(
+        default_factory=list, description="Public lists that name the paper"
+    )
+    sources: list[Source] = Field(
+        default_factory=list, description="Where its facts were confirmed, and when"
+    )
     gaps: dict[Gap, Text] = Field(
-        default_factory=dict, description="What could not be confirmed, with what was tried"
+        default_factory=dict,
+        description="What could not be confirmed, with what was tried",
+        examples=[{"links.code": "The paper promises code; none was found on GitHub."}],
     )
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from catalog.errors import Problem, closest, details, did_you_mean, listed, shown
-from catalog.reader import Located, Location
+from catalog.reader import MAX_PROBLEMS, Located, Location
 from catalog.schema import DIMENSIONS
 from catalog.terms import Vocabulary
 
@@ -46,6 +46,7 @@ HELP = {
     "wrong-type": "Give the value in the form that the message names.",
     "bad-value": "Give a value of the form that the message names.",
     "not-allowed": "Choose one of the allowed values.",
+    "too-many": "Correct these first; one mistake is often the cause of many.",
     "empty-value": "Give a value, or remove the line if the field is optional.",
 }
 
@@ -97,6 +98,11 @@ def _explain(
         location = _location(error)
         if error["type"] == "missing" and location in explained:
             continue
+        if len(problems) == MAX_PROBLEMS:
+            message = f"more is wrong in this file than these {MAX_PROBLEMS} problems"
+            place = problems[-1].line, problems[-1].column
+            problems.append(Problem(located.path, *place, "too-many", message, help=HELP["too-many"]))
+            break
         problems.append(_problem(model, located, vocabulary, error, location))
     return problems
 
@@ -128,18 +134,23 @@ def _problem(
         code, message = "unknown-field", f"unknown field {shown(location[-1])} in {where}{hint}"
         place = located.at_key(*location)
     else:
-        code, message = _unfit(located, vocabulary, error, location)
+        code, message = _unfit(model, located, vocabulary, error, location)
         place = located.at(*location)
     return Problem(located.path, *place, code, message, help=HELP[code])
 
 
 def _missing(model: type[BaseModel], location: Location) -> tuple[str, str]:
     name = str(location[-1])
-    owner = model_at(model, location[:-1])
-    text = owner.model_fields[name].description if owner and name in owner.model_fields else None
     where = f" in {spoken(location[:-1])}" if len(location) > 1 else ""
-    meaning = text or FORMS.get(name, "")
+    meaning = _meaning(model, location) or FORMS.get(name, "")
     return "missing-field", f"the field '{name}' is missing{where}{details(meaning)}"
+
+
+def _meaning(model: type[BaseModel], location: Location) -> str:
+    """What a field is for, as the schema says it; empty for an item of a list."""
+    owner = model_at(model, location[:-1]) if location and isinstance(location[-1], str) else None
+    field = owner.model_fields.get(str(location[-1])) if owner is not None else None
+    return field.description or "" if field is not None else ""
 
 
 def _unknown(model: type[BaseModel], location: Location) -> tuple[str, str]:
@@ -155,7 +166,11 @@ def _unknown(model: type[BaseModel], location: Location) -> tuple[str, str]:
 
 
 def _unfit(
-    located: Located, vocabulary: Vocabulary | None, error: ErrorDetails, location: Location
+    model: type[BaseModel],
+    located: Located,
+    vocabulary: Vocabulary | None,
+    error: ErrorDetails,
+    location: Location,
 ) -> tuple[str, str]:
     kind = error["type"]
     value: object = error["input"]
@@ -166,7 +181,7 @@ def _unfit(
     form = FORMS.get(plain, "")
     if value is None and (kind.endswith("_type") or kind == "literal_error"):
         known = f"allowed: {listed(_allowed(error))}" if kind == "literal_error" else ""
-        return "empty-value", f"{name} is empty{details(form, known)}"
+        return "empty-value", f"{name} is empty{details(form or _meaning(model, location), known)}"
     if not location:
         return "wrong-type", f"the file must hold fields such as 'key: value' ({found})"
     if kind == "string_type":

@@ -96,3 +96,36 @@ def test_export_writes_only_what_is_stale(
         file.name for file in present
     }
     assert schema_export.main(["--force"]) == 2
+
+
+def fields(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Every field of an entry and of the groups in it, by name."""
+    groups = {"Entry": schema, **schema["$defs"]}
+    return [
+        (f"{group}.{name}", field)
+        for group, described in groups.items()
+        for name, field in described.get("properties", {}).items()
+    ]
+
+
+def refers(field: dict[str, Any]) -> bool:
+    """Whether a field holds a group of fields, or a list of groups."""
+    options = [field, field.get("items", {}), *field.get("anyOf", ())]
+    return any("$ref" in option for option in options)
+
+
+def test_editors_can_explain_every_field_and_show_an_example() -> None:
+    schema = json.loads((ROOT / schema_export.FOLDER / "entry.schema.json").read_text("utf-8"))
+    found = fields(schema)
+    assert len(found) > 50
+    for name, field in found:
+        assert field.get("description"), f"{name} has no description"
+        assert field.get("examples") or refers(field), f"{name} has no example"
+
+
+def test_the_examples_are_of_the_form_that_they_show() -> None:
+    schema = json.loads((ROOT / schema_export.FOLDER / "entry.schema.json").read_text("utf-8"))
+    for name, field in fields(schema):
+        checker = jsonschema.Draft202012Validator({**field, "$defs": schema["$defs"]})
+        for example in field.get("examples", ()):
+            assert [error.message for error in checker.iter_errors(example)] == [], name
