@@ -28,7 +28,7 @@ MAX_DEPTH = 16
 """Nesting depth above which a YAML file is refused."""
 
 MAX_PROBLEMS = 100
-"""Problems in one file after which reading it stops."""
+"""Problems in one file after which no more of them are told."""
 
 Location = tuple[str | int, ...]
 """The way to a part of a document: field names and list indices from 0."""

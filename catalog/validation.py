@@ -101,7 +101,9 @@ def _explain(
         if len(problems) == MAX_PROBLEMS:
             message = f"more is wrong in this file than these {MAX_PROBLEMS} problems"
             place = problems[-1].line, problems[-1].column
-            problems.append(Problem(located.path, *place, "too-many", message, help=HELP["too-many"]))
+            problems.append(
+                Problem(located.path, *place, "too-many", message, help=HELP["too-many"])
+            )
             break
         problems.append(_problem(model, located, vocabulary, error, location))
     return problems
