@@ -49,6 +49,12 @@ class Repository:
         shown = re.sub(r"^edit\b", "blob", self.edit.strip("/"))
         return f"{self.url.rstrip('/')}/{shown}/{quote(path)}"
 
+    def report_url(self, form: str, **filled: str) -> str | None:
+        """Where a person opens an issue with one of the forms, some of its fields filled in."""
+        if self.url is None:
+            return None
+        return f"{self.url.rstrip('/')}/issues/new?{urlencode({'template': form, **filled})}"
+
 
 class Words:
     """Phrases that templates ask for."""
@@ -349,6 +355,7 @@ class Pages:
             "state": shelf.catalog.state.of_entry(entry, shelf.catalog.located.get(path)),
             "file": path,
             "edit_url": self.repository.edit_url(path),
+            "report_url": self.repository.report_url("correction.yml", key=entry.key),
         }
         if method is not None:
             values |= {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
-from small_catalog import ENTRIES, HOSTILE, make_root
+from small_catalog import ENTRIES, HOSTILE, REPOSITORY, make_root
 
+from catalog.site.pages import Repository
 from catalog.site.tree import write_tree
 from catalog.store import Catalog
 
@@ -45,3 +47,20 @@ def test_repositories_and_dead_links(tmp_path: Path) -> None:
     assert arxiv in section
     assert "github.com" not in section
     assert "<script>window" not in shown
+
+
+def test_a_mistake_is_reported_with_the_form_filled_in(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "root", ENTRIES[:1])
+    assert "report a mistake" not in page(root, tmp_path / "first")
+    shutil.copytree(REPOSITORY / "site", root / "site")
+    with (root / "site" / "mkdocs.yml").open("a", encoding="utf-8") as settings:
+        settings.write("\nrepo_url: https://github.com/o/r/\n")
+    shown = page(root, tmp_path / "second")
+    address = "https://github.com/o/r/issues/new?template=correction.yml&amp;key=sun2023simple"
+    assert f'href="{address}"' in shown
+    form = REPOSITORY / ".github" / "ISSUE_TEMPLATE" / "correction.yml"
+    assert "id: key" in form.read_text("utf-8")
+    filled = Repository("https://github.com/o/r").report_url(
+        "correction.yml", key="a b&c", field="x"
+    )
+    assert filled == "https://github.com/o/r/issues/new?template=correction.yml&key=a+b%26c&field=x"
