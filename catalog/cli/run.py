@@ -7,8 +7,10 @@ that every other command starts without torch.
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -267,9 +269,11 @@ def check_method(
 
 def _tags(method: str, families: tuple[str, ...]) -> list[dict[str, Any]]:
     """The tags of the method's entry as outcomes, if it has one."""
+    from unittest import mock
+
     from catalog.schema import DIMENSIONS
     from catalog.store import Catalog
-    from impl.experiments import observe_tags
+    from impl.experiments import EXPERIMENTS, observe_tags
 
     catalog = Catalog.load()
     entry = next((e for e in catalog.entries.values() if e.implementation == method), None)
@@ -280,6 +284,15 @@ def _tags(method: str, families: tuple[str, ...]) -> list[dict[str, Any]]:
         dimension: [v for v in entry.tags.of(dimension) if (dimension, v) not in excused]
         for dimension in DIMENSIONS
     }
+    for dimension in DIMENSIONS:
+        importlib.import_module(f"impl.experiments.{dimension}")
+    guarded = {tag: _guarded(check) for tag, check in EXPERIMENTS.items()}
+    try:
+        with mock.patch.dict(EXPERIMENTS, guarded):
+            observed = observe_tags(method, claims, families)
+    except Exception as error:
+        text = f"no tag could be observed, since the method stops: {_where(error)}"
+        return [{"method": method, "check": "tags", "family": "", "result": "failed", "text": text}]
     return [
         {
             "method": method,
@@ -288,8 +301,31 @@ def _tags(method: str, families: tuple[str, ...]) -> list[dict[str, Any]]:
             "result": "passed" if seen.holds else "failed",
             "text": f"the entry says {seen.value}, but {seen.observed}" if not seen.holds else "",
         }
-        for seen in observe_tags(method, claims, families)
+        for seen in observed
     ]
+
+
+def _guarded(check: Callable[[Any], tuple[bool, str]]) -> Callable[[Any], tuple[bool, str]]:
+    """An experiment that answers no where the method is not of the form that it expects."""
+
+    def run(runs: Any) -> tuple[bool, str]:
+        try:
+            return check(runs)
+        except Exception as error:
+            return False, f"its experiment cannot be done on this method: {_where(error)}"
+
+    return run
+
+
+def _where(error: Exception) -> str:
+    """An error in a line: what it says, and the line of the source at which it was raised."""
+    said = str(getattr(error, "message", error)).partition("\n")[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return said or type(error).__name__
+    last = frames[-1]
+    place = f"{Path(last.filename).parent.name}/{Path(last.filename).name}:{last.lineno}"
+    return f"{said or last.line or type(error).__name__} ({type(error).__name__}, {place})"
 
 
 def evaluate(
