@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from catalog.adding.identifiers import of_address
 from catalog.adding.record import Record, family_of
@@ -39,6 +40,7 @@ class Match:
     certain: bool
 
 
+@lru_cache(maxsize=20_000)  # a list is compared with the same titles again and again
 def normal(title: str) -> str:
     """A title without case, accents and punctuation."""
     return " ".join(re.findall(r"\w+", fold(title)))
@@ -128,6 +130,7 @@ def by_title(
     return near
 
 
+@lru_cache(maxsize=20_000)
 def _author(name: str) -> str:
     return fold(family_of(name)) if name else ""
 
