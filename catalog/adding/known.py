@@ -107,7 +107,7 @@ def by_title(
     wanted = normal(title)
     if not wanted:
         return None
-    new = Entry.model_construct(title=title, authors=[*authors])
+    new = _titled(title, tuple(authors))
     author = _author(authors[0]) if authors else None
     near: Match | None = None
     words = set(wanted.split())
@@ -128,6 +128,12 @@ def by_title(
         elif same and close and name is not None and name == _name(paper.title):
             near = Match(paper, "the same first author and method", False)
     return near
+
+
+@lru_cache(maxsize=20_000)
+def _titled(title: str, authors: tuple[str, ...]) -> Entry:
+    """As much of an entry as titles are compared by; made without validation, it is no entry."""
+    return Entry.model_construct(title=title, authors=[*authors])
 
 
 @lru_cache(maxsize=20_000)
