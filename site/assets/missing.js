@@ -1,27 +1,10 @@
 // @ts-check
-/** What the page for a wrong address does: it finds the site's root, and what may have been meant. */
+/** What the page for a wrong address proposes. It finds the site's root itself, to load this. */
 
 /** @typedef {{url: string, name: string, note: string, forms: string[]}} Place */
 
 const SHOWN = 5;
 const LIKE_ENOUGH = 0.42;
-
-/** The folders of the site, below its root; a wrong address may lie in any of them. */
-const FOLDERS = /\/(papers|tags|concepts|models|datasets|tools|reported|assets|search)(\/.*)?$|\/[^/]*$/;
-
-/**
- * The roots that an address may belong to, the likeliest first: the folder above the site's own
- * folders, then each one above the address.
- * @param {string} path
- */
-export function roots(path) {
-  const found = [path.replace(FOLDERS, "/")];
-  for (let end = path.lastIndexOf("/"); end >= 0; end = path.lastIndexOf("/", end - 1)) {
-    found.push(path.slice(0, end + 1));
-    if (end === 0) break;
-  }
-  return [...new Set(found)];
-}
 
 /** @param {string} text */
 export function folded(text) {
@@ -104,32 +87,12 @@ export function places(data) {
 }
 
 /**
- * Point every link at the root, and list what may have been meant.
- * @param {string[]} candidates roots, of which the first that has a catalog is the site's
+ * List what may have been meant.
+ * @param {string} root the site's
  */
-export async function help(candidates) {
-  for (const root of candidates) {
-    let data;
-    try {
-      const response = await fetch(`${root}catalog.json`);
-      if (!response.ok) continue;
-      data = await response.json();
-    } catch {
-      continue;
-    }
-    if (data?.name !== "Prunedex") continue;
-    aim(root);
-    show(root, nearest(wanted(location.pathname), places(data)));
-    return;
-  }
-}
-
-/** @param {string} root */
-export function aim(root) {
-  for (const link of document.querySelectorAll("[data-to]")) {
-    const to = root + link.getAttribute("data-to");
-    link.setAttribute(link instanceof HTMLFormElement ? "action" : "href", to);
-  }
+export async function help(root) {
+  const response = await fetch(`${root}catalog.json`);
+  if (response.ok) show(root, nearest(wanted(location.pathname), places(await response.json())));
 }
 
 /**

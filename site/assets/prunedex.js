@@ -68,7 +68,8 @@ const colour = () => {
 new MutationObserver(colour).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
 colour();
 
-// The theme opens its search by a label, which no keyboard reaches.
+// The theme's search is a dialog without a name, and opens by a label, which no keyboard reaches.
+document.querySelector(".md-search[role=dialog]")?.setAttribute("aria-label", "Search all pages");
 document.querySelector("[data-open-search]")?.addEventListener("click", () => {
   const toggle = document.querySelector("[data-md-toggle=search]");
   if (toggle instanceof HTMLInputElement && !toggle.checked) toggle.click();
