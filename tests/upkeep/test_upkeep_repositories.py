@@ -116,8 +116,8 @@ def test_gone_after_two_days(server: Server) -> None:
         (Answer(429, headers={"Retry-After": "7200"}), "before 120 minutes have passed"),
         (
             Answer(403, headers={
-                "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 1800)}),
-            "before 30 minutes have passed",
+                "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 36_000)}),
+            r"before (5\d\d|600) minutes have passed",  # collecting the tests takes time, too
         ),
     ],
 )  # fmt: skip
