@@ -138,9 +138,12 @@ class Parameters(_Record):
 
 
 class Cost(_Record):
-    """Wall-clock seconds and peak memory in bytes of the pruning itself."""
+    """Wall-clock seconds and peak memory in bytes of the pruning itself.
 
-    seconds: Annotated[Finite, Field(ge=0)]
+    No seconds where the machine was busy with other work at the time.
+    """
+
+    seconds: Annotated[Finite, Field(ge=0)] | None = None
     peak_memory_bytes: Annotated[int, Field(ge=0)] | None = None
 
 

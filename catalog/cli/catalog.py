@@ -698,7 +698,7 @@ def _measured(catalog: Catalog, method: str) -> Table | None:
             text(", ".join(set_options)),
             text(f"{result.budget.achieved:.4g} of {result.budget.unit}"),
             text(f"{result.quality.metric} {number(before)} → {number(after)}"),
-            text(f"{result.cost.seconds:.1f}"),
+            text("–" if result.cost.seconds is None else f"{result.cost.seconds:.1f}"),
             text(result.environment.device),
         )
     return table

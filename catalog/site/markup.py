@@ -111,8 +111,10 @@ def size(count: float | None) -> str:
     return f"{number(amount)}\u202fGiB"
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them; a dash where nobody measured them."""
+    if seconds is None:
+        return "–"
     if seconds < 100:
         return f"{number(seconds)}\u202fs"
     minutes, rest = divmod(round(seconds), 60)
