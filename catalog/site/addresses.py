@@ -46,6 +46,11 @@ def citation(key: str) -> str:
     return f"papers/{key}.bib"
 
 
+def year(number: int) -> str:
+    """The page of the papers of a year, in a catalog that is too large for one page."""
+    return f"years/{number}.html"
+
+
 def dimension(name: str) -> str:
     """The page of a tag dimension."""
     return f"tags/{slug(name)}.html"

@@ -12,6 +12,7 @@ from typing import Any
 
 from catalog.schema import DIMENSIONS, KINDS, Entry
 from catalog.site import addresses
+from catalog.site.facets import uses
 from catalog.site.shelf import Shelf, address, display_name, series
 
 SCHEMA = 1
@@ -84,6 +85,7 @@ def _entry(shelf: Shelf, entry: Entry) -> dict[str, Any]:
         "kind": entry.kind,
         "tags": tags,
         "verified": {name: ids for name, ids in verified.items() if ids},
+        "uses": uses(shelf, entry),
         "takeaway": entry.takeaway,
         "paper": address(entry),
         "links": {name: link for name, link in links.items() if link},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -17,9 +18,10 @@ from catalog.methods import MethodDoc
 from catalog.query import Filter, select
 from catalog.reported import SPECIAL
 from catalog.results import COUNTED, KEPT, Result, TextUsed
-from catalog.schema import KINDS, RESOURCES, Entry
+from catalog.schema import RESOURCES, Entry
 from catalog.site import addresses, guide, see
 from catalog.site import shelf as shelves
+from catalog.site.facets import facets
 from catalog.site.linked import linked_data
 from catalog.site.markup import document, front_matter, number, one_line, percent, plain, render
 from catalog.site.masks import panels
@@ -107,6 +109,9 @@ class Words:
         return found
 
 
+ROWS = 200
+"""Papers that the catalog page brings along; of a larger catalog, a page for each year has all."""
+
 EXAMPLES = 6
 """Papers that a group on a concept page lists; the catalog has the others."""
 
@@ -144,6 +149,8 @@ class Pages:
         yield addresses.CONCEPTS, self.concept_list()
         for entry in self.shelf.entries:
             yield addresses.paper(entry.key), self.paper(entry)
+        for year, papers in self._years():
+            yield addresses.year(year), self.year(year, papers)
         for dimension in self.shelf.dimensions:
             yield addresses.dimension(dimension.id), self.dimension(dimension.id)
             for node in self.shelf.nodes(dimension):
@@ -204,6 +211,13 @@ class Pages:
             methods=self._methods(),
             panels=panels(self.shelf),
             shortcuts=self._shortcuts(),
+            observed=sum(
+                seen.holds
+                for each in self.shelf.catalog.verified.values()
+                for values in each.tags.values()
+                for seen in values.values()
+            ),
+            example=shelves.command("prunedex", "run", "METHOD", "--model", "./my-model"),
         )
 
     def _shortcuts(self) -> list[dict[str, object]]:
@@ -233,81 +247,6 @@ class Pages:
     def catalog(self) -> str:
         """The page with all papers and the filters."""
         shelf = self.shelf
-        facets: list[dict[str, Any]] = []
-        for dimension in shelf.dimensions:
-            choices = [
-                {
-                    "id": node.value.id,
-                    "name": node.value.name,
-                    "depth": min(node.depth, 3),
-                    "count": node.count,
-                }
-                for node in shelf.nodes(dimension)
-                if node.count
-            ]
-            facets.append(
-                {
-                    "id": dimension.id,
-                    "name": dimension.name,
-                    "question": dimension.question,
-                    "dimension": True,
-                    "choices": choices,
-                }
-            )
-        kinds = [
-            {"id": kind, "name": kind, "depth": 0, "count": count}
-            for kind in KINDS
-            if (count := sum(entry.kind == kind for entry in shelf.entries))
-        ]
-        by_series: dict[str, int] = {}
-        for entry in shelf.entries:
-            by_series[shelves.series(entry)] = by_series.get(shelves.series(entry), 0) + 1
-        venues = [
-            {"id": name, "name": name, "depth": 0, "count": count}
-            for name, count in sorted(by_series.items(), key=lambda item: (-item[1], item[0]))
-        ]
-        states = [
-            (
-                "code",
-                "Official code",
-                sum(entry.links.code is not None for entry in shelf.entries),
-            ),
-            ("runs", "Runs here", sum(shelf.method(entry) is not None for entry in shelf.entries)),
-            (
-                "verified",
-                "Has a verified tag",
-                sum(
-                    any(tag.seen and tag.seen.holds for tag in shelf.all_tags(entry))
-                    for entry in shelf.entries
-                ),
-            ),
-        ]
-        facets = [facet for facet in facets if facet["choices"]]
-        if any(count for _, _, count in states):
-            facets.append(
-                {
-                    "id": "has",
-                    "name": "Code",
-                    "question": "",
-                    "dimension": False,
-                    "choices": [
-                        {"id": name, "name": text, "depth": 0, "count": count}
-                        for name, text, count in states
-                        if count
-                    ],
-                }
-            )
-        for identifier, name, choices in [("kind", "Kind", kinds), ("venue", "Venue", venues)]:
-            if choices:
-                facets.append(
-                    {
-                        "id": identifier,
-                        "name": name,
-                        "question": "",
-                        "dimension": False,
-                        "choices": choices,
-                    }
-                )
         present = {entry.year for entry in shelf.entries}
         # Years without a paper stay in the row of bars: a gap is information too.
         years = [
@@ -321,8 +260,27 @@ class Pages:
             f"All {len(shelf.entries)} papers, to filter by six dimensions of tags.",
             # Every paper has its own page in the search; here they would all be found twice.
             meta={"search": {"exclude": True}, "module": "assets/catalog.js"},
-            facets=facets,
+            facets=facets(shelf, self.resources),
             years=years,
+            rows=shelf.entries[:ROWS],
+        )
+
+    def _years(self) -> list[tuple[int, list[Entry]]]:
+        """The years of a catalog that its page does not hold, the newest first."""
+        if len(self.shelf.entries) <= ROWS:
+            return []
+        return [(year, [*papers]) for year, papers in groupby(self.shelf.entries, lambda e: e.year)]
+
+    def year(self, year: int, papers: list[Entry]) -> str:
+        """The page of all papers of one year, for a catalog that is too large for one page."""
+        return self._page(
+            "year.html",
+            addresses.year(year),
+            f"Papers of {year}",
+            f"All {len(papers)} papers that were first public in {year}.",
+            meta={"search": {"exclude": True}},
+            year=year,
+            papers=papers,
         )
 
     def paper(self, entry: Entry) -> str:
@@ -348,6 +306,7 @@ class Pages:
             "ids": _identifiers(entry),
             "related": shelf.builds_on(entry),
             "reverse": shelf.built_on_by(entry),
+            "comparable": self.reported.comparable(entry.key),
             "evaluated": self.resources.evaluated(entry),
             "gaps": gaps(entry),
             "reported": self.reported.of_paper(entry),
@@ -644,11 +603,11 @@ def _commands(method: MethodDoc) -> list[dict[str, str]]:
         found.append(
             ("On a real one, SmolLM2 135M", run_command(method, "--model", "smollm2-135m"))
         )
-    else:
-        found.append(("On one of yours", run_command(method, "--model", "./my-model")))
     if any(parameter.name == "pattern" for parameter in method.parameters):
         pattern = ("--model", "smollm2-135m", "--pattern", "2:4")
         found.append(("With two of every four weights kept", run_command(method, *pattern)))
+    own = run_command(method, "--model", "./my-model", "--save", "./pruned")
+    found.append(("On one of yours, a folder or a Hugging Face id, and keep the result", own))
     return [{"label": label, "text": text, "language": "shell"} for label, text in found]
 
 

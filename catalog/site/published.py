@@ -49,6 +49,10 @@ class PublishedEntry(Part):
     verified: dict[str, list[str]] = Field(
         description="Per dimension the ids that a run was seen to fulfil"
     )
+    uses: dict[str, list[str]] = Field(
+        description="Under `model` and `dataset` the ids of what the paper prunes, calibrates, "
+        "fine-tunes or evaluates on, with the families that they belong to"
+    )
     takeaway: str = Field(description="One to three sentences that a practitioner can act on")
     paper: str | None = Field(description="Where to read the paper")
     links: Links = Field(description="Other addresses; `code` is the authors' own")

@@ -68,6 +68,20 @@ class Reported:
         """All of them."""
         return self.shelf.catalog.figures
 
+    def comparable(self, key: str) -> set[str]:
+        """The other papers of which there are figures under one protocol with those of a paper."""
+        return self._together.get(key, set()) - {key}
+
+    @cached_property
+    def _together(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for members in self.figures.protocols.values():
+            abouts = {each.about for each in members if each.about is not None}
+            keys = abouts & self.shelf.catalog.entries.keys()
+            for each in keys:
+                found.setdefault(each, set()).update(keys)
+        return found
+
     @cached_property
     def pages(self) -> dict[Protocol, str]:
         """The page of each protocol that has one."""

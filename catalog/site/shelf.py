@@ -198,6 +198,15 @@ class Shelf:
             group.results.sort(key=_rank)
         return sorted(groups, key=lambda group: group.protocol.name)
 
+    @cached_property
+    def named(self) -> dict[tuple[str, str], set[str]]:
+        """By key and list (models, data sets, tools): the ids that a paper names in any role."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for (group, identifier), uses in self.catalog.uses.items():
+            for use in uses:
+                found.setdefault((use.entry.key, group), set()).add(identifier)
+        return found
+
     def builds_on(self, entry: Entry) -> list[Related]:
         """What a paper builds on."""
         return [

@@ -1,11 +1,12 @@
 // @ts-check
 /**
- * The filters of the catalog page. The page arrives with all papers in it; this module only
- * decides which of them are shown, and in which order. It writes no HTML.
+ * The filters of the catalog page. The page arrives with the newest papers in it; this module
+ * decides which papers are shown, and in which order, and draws those that the page did not bring.
  */
 
-import { Index, SORTS } from "./filter.js";
+import { Index, SORTS, fold } from "./filter.js";
 import { answer, copy } from "./prunedex.js";
+import { drawer } from "./rows.js";
 
 /** @typedef {import("./filter.js").Choice} Choice */
 /** @typedef {import("./filter.js").Entry} Entry */
@@ -39,6 +40,12 @@ const from = /** @type {HTMLSelectElement | null} */ (form.querySelector("select
 const to = /** @type {HTMLSelectElement | null} */ (form.querySelector("select[name=to]"));
 const boxes = /** @type {HTMLInputElement[]} */ ([...form.querySelectorAll("input[type=checkbox]")]);
 const facets = [...new Set(boxes.map((box) => box.name))];
+const counters = boxes.map((box) => box.parentElement?.querySelector("[data-count]"));
+const parts = [...form.querySelectorAll("details.facet")].map((part) => ({
+  counter: part.querySelector("[data-chosen]"),
+  boxes: /** @type {HTMLInputElement[]} */ ([...part.querySelectorAll("input[type=checkbox]")]),
+  selects: [...part.querySelectorAll("select")],
+}));
 
 /** @type {Map<string, HTMLElement>} */
 const rows = new Map();
@@ -128,12 +135,14 @@ function draw(index, now) {
     shown.length === total ? papers(total) : `${shown.length.toLocaleString("en")} of ${papers(total)}`;
   one("[data-done-count]").textContent = papers(shown.length);
 
-  for (const box of boxes) {
-    const count = found.counts[box.name]?.[box.value] ?? 0;
-    const label = box.parentElement?.querySelector("[data-count]");
-    if (label) label.textContent = String(count);
-    box.disabled = count === 0 && !box.checked;
-  }
+  boxes.forEach((box, place) => {
+    const count = String(found.counts[box.name]?.[box.value] ?? 0);
+    const counter = counters[place];
+    // Only what differs is written: every change costs the browser a new layout.
+    if (counter && counter.textContent !== count) counter.textContent = count;
+    const dead = count === "0" && !box.checked;
+    if (box.disabled !== dead) box.disabled = dead;
+  });
   drawYears(found.years, now);
   drawChips(now);
   empty.hidden = shown.length > 0 || total === 0;
@@ -176,13 +185,11 @@ function drawChips(now) {
   const badge = one("[data-active-count]");
   badge.hidden = active.length === 0;
   badge.textContent = String(active.length);
-  for (const facet of form.querySelectorAll("details.facet")) {
-    const counter = facet.querySelector("[data-chosen]");
-    if (!(counter instanceof HTMLElement)) continue;
-    const fields = facet.querySelectorAll("input:checked").length;
-    const years = [...facet.querySelectorAll("select")].filter((field) => field.value).length;
-    counter.textContent = String(fields + years);
-    counter.hidden = fields + years === 0;
+  for (const part of parts) {
+    if (!(part.counter instanceof HTMLElement)) continue;
+    const chosen = part.boxes.filter((box) => box.checked).length + part.selects.filter((field) => field.value).length;
+    part.counter.textContent = String(chosen);
+    part.counter.hidden = chosen === 0;
   }
 }
 
@@ -263,8 +270,13 @@ function drawWayOut(index, now) {
 function drawMore() {
   const next = shown.slice(drawn, drawn + STEP);
   for (const entry of next) {
-    const row = rows.get(entry.key);
-    if (row) list.append(row);
+    let row = rows.get(entry.key);
+    if (!row) {
+      rows.set(entry.key, (row = drawRow(entry)));
+      const box = row.querySelector("[data-pick]");
+      if (box instanceof HTMLInputElement) box.checked = picked.has(entry.key);
+    }
+    list.append(row);
   }
   drawn += next.length;
   more.hidden = drawn >= shown.length;
@@ -384,6 +396,34 @@ function changed({ quietly = false } = {}) {
   draw(index, now);
 }
 
+/** @param {string} text */
+const plain = (text) => fold(text).replace(/[^\p{L}\p{N}]+/gu, "");
+
+// A long list shows what most papers have; a button shows the rest, and words narrow it.
+for (const list of form.querySelectorAll("[data-folded]")) {
+  const button = list.querySelector("[data-unfold]");
+  const words = list.querySelector("[data-narrow]");
+  const choices = [...list.querySelectorAll(".choice")];
+  const names = choices.map((each) => plain(each.querySelector(".choice-name")?.textContent ?? ""));
+  if (button instanceof HTMLElement) {
+    button.addEventListener("click", () => {
+      const open = !list.toggleAttribute("data-folded");
+      button.setAttribute("aria-expanded", String(open));
+      button.textContent = (open ? button.dataset.opened : button.dataset.closed) ?? "";
+    });
+  }
+  if (words instanceof HTMLInputElement) {
+    words.addEventListener("input", () => {
+      const wanted = plain(words.value);
+      list.toggleAttribute("data-narrowed", wanted !== "");
+      choices.forEach((each, place) => each.toggleAttribute("data-out", !names[place].includes(wanted)));
+    });
+    // It is no filter by itself: the form's change event is not meant for it.
+    words.addEventListener("change", (event) => event.stopPropagation());
+    words.addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
+  }
+}
+
 /** @param {boolean} open */
 function openFacets(open) {
   one("#facets-body").toggleAttribute("data-open", open);
@@ -401,7 +441,9 @@ one("[data-facets-done]").addEventListener("click", () => {
 
 const response = await fetch(page.dataset.catalog ?? "catalog.json");
 if (!response.ok) throw new Error(`catalog.json: ${response.status}`);
-const index = new Index(await response.json());
+const catalog = await response.json();
+const index = new Index(catalog);
+const drawRow = drawer(catalog);
 
 form.addEventListener("change", () => changed());
 form.addEventListener("submit", (event) => event.preventDefault());

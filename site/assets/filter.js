@@ -18,6 +18,7 @@
  * @property {string} kind
  * @property {Record<string, string[]>} tags
  * @property {Record<string, string[]>} verified
+ * @property {Record<string, string[]>} [uses] Models and data sets, with what they belong to.
  * @property {string} takeaway
  * @property {string | null} paper
  * @property {Record<string, any>} links
@@ -61,7 +62,21 @@ const ALL_MUST_HOLD = new Set(["has"]);
  * @param {string} text
  */
 export function fold(text) {
-  return text.normalize("NFKD").replace(/\p{M}+/gu, "").toLowerCase();
+  // Most text is plain, and taking it apart is what costs.
+  if (/^[\x00-\x7f]*$/.test(text)) return text.toLowerCase();
+  const whole = text.replace(/[øØłŁđĐıħŧ]/g, (letter) => "oOlLdDiht"["øØłŁđĐıħŧ".indexOf(letter)]);
+  // Capitals first, then small letters: "ß" becomes "ss", as it does on the command line.
+  return whole.normalize("NFKD").replace(/\p{M}+/gu, "").toUpperCase().toLowerCase();
+}
+
+/**
+ * What a paper is called elsewhere, in the forms in which people paste it.
+ * @param {Entry} entry
+ */
+function identifiers(entry) {
+  const { arxiv, doi, openreview, acl, pmlr } = entry.ids ?? {};
+  const texts = [doi, openreview, acl, pmlr].filter(Boolean);
+  return arxiv ? [...texts, `arxiv:${arxiv}`, `https://arxiv.org/abs/${arxiv}`] : texts;
 }
 
 /**
@@ -111,7 +126,7 @@ export class Index {
     );
     this.entries.forEach((entry, position) => this.#add(entry, position));
     this.texts = this.entries.map((entry) =>
-      fold([entry.title, entry.name ?? "", ...entry.authors, entry.takeaway].join(" ")),
+      fold([entry.key, entry.title, entry.name ?? "", ...entry.authors, entry.takeaway, ...identifiers(entry)].join(" ")),
     );
     /** @type {Record<string, Uint32Array>} */
     this.orders = Object.fromEntries(SORTS.map((sort) => [sort, this.#order(sort)]));
@@ -137,6 +152,9 @@ export class Index {
     }
     this.#set("kind", entry.kind, position);
     this.#set("venue", entry.venue.series, position);
+    for (const [facet, values] of Object.entries(entry.uses ?? {})) {
+      for (const value of values) this.#set(facet, value, position);
+    }
     if (entry.links.code) this.#set("has", "code", position);
     if (entry.implementation) this.#set("has", "runs", position);
     if (Object.keys(entry.verified).length) this.#set("has", "verified", position);
@@ -199,7 +217,10 @@ export class Index {
    * @param {string} text
    */
   #search(text) {
-    const wanted = fold(text).split(/\s+/).filter(Boolean);
+    const wanted = fold(text)
+      .split(/\s+/)
+      .map((word) => word.replace(/^[,;]+|[,;]+$/g, "").replace(/([0-9]{4}\.[0-9]{4,5})v[0-9]+$/, "$1"))
+      .filter(Boolean);
     if (!wanted.length) return null;
     const folded = wanted.join(" ");
     if (folded !== this.lastText || !this.lastFound) {

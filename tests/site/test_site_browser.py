@@ -19,6 +19,7 @@ from small_catalog import ENTRIES, HOSTILE
 PAGES = [
     "index.html",
     "catalog.html",
+    "guide.html",
     "papers/sun2023simple.html",
     "papers/mallory2022escape.html",
     "papers/zhu2021survey.html",
@@ -129,10 +130,19 @@ def test_words_are_found_without_case_or_accents(page: Page) -> None:
     search = page.get_by_role("searchbox", name=re.compile("Search titles"))
     search.fill("NUNEZ shortgpt")
     assert keys(page) == ["men2024shortgpt"]
-    search.fill("weierstrass")
+    for words in ("weierstrass", "Weierstraß", "WEIERSTRASS,"):
+        search.fill(words)
+        assert "ma2023llmpruner" in keys(page)
+    for words in (
+        "2306.11695",
+        "arXiv:2306.11695v2",
+        "https://arxiv.org/abs/2306.11695",
+        "sun2023simple",
+    ):
+        search.fill(words)
+        assert keys(page) == ["sun2023simple"]
+    search.fill("nobody wrote this")
     expect(page.locator("[data-empty]")).to_be_visible()
-    search.fill("Weierstraß")
-    assert "ma2023llmpruner" in keys(page)
 
 
 def test_the_address_holds_the_state_and_back_works(page: Page) -> None:

@@ -80,7 +80,9 @@ def test_it_finds_what_the_command_line_finds(module: Page, catalog: Catalog) ->
             if source.random() < 0.3
             else [None, None]
         )
-        words = source.choice(["", "", "", "prun", "SPARSE", "nunez", "one-shot accurately", "zzz"])
+        words = source.choice(
+            ["", "", "", "prun", "SPARSE", "nunez", "one-shot accurately", "zzz", "2306.11695v3"]
+        )
         kind = source.choice([[], [], ["survey"], ["method", "survey"]])
         runs = source.random() < 0.1
         facets = {
