@@ -60,6 +60,12 @@ def test_a_body_is_not_waited_for(server: Server) -> None:
     assert look(server.on("/a", 404, Answer(200, "x", trouble="breaks off"))).outcome == "answered"
 
 
+def test_a_circle_is_left_at_once(server: Server) -> None:
+    url = server.on("/a", Answer(302, headers={"Location": "/a"}))
+    assert look(url, no_sleep).reason == "redirects in a circle"
+    assert server.asked("/a") == ["HEAD", "GET"]
+
+
 def test_a_polite_wait_is_kept(server: Server) -> None:
     waits: list[float] = []
     url = server.on("/a", Answer(429, headers={"Retry-After": "7"}), 200)
