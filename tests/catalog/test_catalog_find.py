@@ -115,12 +115,12 @@ def test_by_every_value_of_a_dimension(dimension: str, catalog: Catalog, found: 
                 v for v in catalog.vocabulary.dimensions[dimension].values if v.id == current.parent
             )
     used = 0
-    for value, ids in below.items():
+    for identifier, ids in below.items():
         expected = [
             key for key, entry in catalog.entries.items()
             if entry.tags is not None and not ids.isdisjoint(entry.tags.of(dimension))
         ]  # fmt: skip
-        assert found(option, value) == expected, value
+        assert found(option, identifier) == expected, identifier
         used += bool(expected)
     assert used > 2
 
