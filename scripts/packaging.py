@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the catalog's data goes into the wheel.
+"""How the wheel is built: pyproject.toml names the command below as its `build_py`.
 
 In a checkout the data stands beside the packages (`papers/`, `site/`). Installed, it is the
 folder `prunedex_data`, laid out as a checkout is, where `catalog.root.find_root` finds it.
@@ -9,10 +9,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from setuptools import setup
 from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent.parent
 
 DATA = (
     "papers",
@@ -52,5 +51,3 @@ class BuildWithData(build_py):
     def _target(self) -> Path:
         return Path(self.build_lib) / "prunedex_data"
 
-
-setup(cmdclass={"build_py": BuildWithData})
