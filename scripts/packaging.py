@@ -50,4 +50,3 @@ class BuildWithData(build_py):
 
     def _target(self) -> Path:
         return Path(self.build_lib) / "prunedex_data"
-

@@ -106,9 +106,7 @@ def write_tree(catalog: Catalog, tree: Path) -> list[str]:
     citations = to_bibtex(shelf.entries) if shelf.entries else ""
     (documents / "catalog.bib").write_text(citations, encoding="utf-8", newline="\n")
     site_url = settings.get("site_url")
-    write_exports(
-        shelf, documents, concepts=concepts, site_url=str(site_url) if site_url else None
-    )
+    write_exports(shelf, documents, concepts=concepts, site_url=str(site_url) if site_url else None)
     return pages.flaws
 
 

@@ -95,7 +95,13 @@ def here(*words: str) -> str:
 def test_the_source_distribution_can_be_worked_on(dists: tuple[Path, Path]) -> None:
     with tarfile.open(dists[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for file in ("Makefile", "tests/conftest.py", "scripts/constraints.txt", "scripts/packaging.py", ".ci/run"):
+    for file in (
+        "Makefile",
+        "tests/conftest.py",
+        "scripts/constraints.txt",
+        "scripts/packaging.py",
+        ".ci/run",
+    ):
         assert file in names
     assert not [name for name in names if name.endswith(".pyc") or ".venv" in name]
 
