@@ -61,7 +61,7 @@ def ask(module: Page, data: dict[str, Any], *choices: dict[str, Any]) -> list[di
 
 
 def test_it_finds_what_the_command_line_finds(module: Page, catalog: Catalog) -> None:
-    """300 random filters, answered by both."""
+    """400 random filters, answered by both."""
     source = random.Random(7)
     data = catalog_data(Shelf(catalog))
     occurring = {
@@ -69,7 +69,7 @@ def test_it_finds_what_the_command_line_finds(module: Page, catalog: Catalog) ->
         for dimension in data["dimensions"]
     }
     choices, filters = [], []
-    for _ in range(300):
+    for _ in range(400):
         chosen = {
             name: source.sample(values, source.randint(1, min(2, len(values))))
             for name, values in occurring.items()
