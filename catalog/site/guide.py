@@ -51,7 +51,7 @@ GOALS = Question(
             "gpu",
             "Faster on a GPU with 2:4 support",
             "Sparse tensor cores speed up matrices of which every four consecutive weights keep "
-            "at most two. Any other pattern of zeros leaves them as slow as before.",
+            "at most two. Zeros in any other pattern need a sparse kernel of their own to gain speed.",
             {"type": ["n:m"]},
         ),
         Answer(

@@ -12,7 +12,7 @@ import { drawer } from "./rows.js";
 /** @typedef {import("./filter.js").Entry} Entry */
 
 /** So many papers at a time; the rest follows on scrolling. */
-const STEP = 60;
+const STEP = 30;
 
 /**
  * @template {Element} [T=HTMLElement]
