@@ -70,7 +70,7 @@ def shot(browser: Browser, page: str, width: int, height: int, *, clear: bool = 
     finally:
         source.unlink()
         tab.close()
-    image = Image.open(io.BytesIO(taken))
+    image: Image.Image = Image.open(io.BytesIO(taken))
     if not clear:
         image = image.convert("RGB").quantize(colors=128, dither=Image.Dither.NONE)
     made = io.BytesIO()

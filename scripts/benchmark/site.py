@@ -1,0 +1,79 @@
+"""How long the site takes to build, and what it weighs, as the catalog grows.
+
+    .venv/bin/python scripts/benchmark/site.py             # 100 and 1,000 entries
+    .venv/bin/python scripts/benchmark/site.py 10000       # takes minutes
+
+The catalogs are those of scripts/benchmark/catalog.py. Shown is processor time, writing the tree
+and MkDocs apart, since other work on the machine stretches the time on the clock; then the number
+of pages and the weight of what the catalog page loads, compressed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import resource
+import runpy
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[2]
+# Of its own folder, the script catalog.py would be taken for the package.
+sys.path[:] = [
+    str(HERE),
+    *(each for each in sys.path if Path(each).resolve() != HERE / "scripts/benchmark"),
+]
+
+SIZES = [100, 1_000]
+
+
+def children() -> float:
+    """Processor time of all processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(size: int, folder: Path) -> dict[str, float]:
+    """Build the site of a catalog of `size` entries, and look at it."""
+    from catalog.site import build_site
+    from catalog.store import Catalog
+
+    runpy.run_path(str(Path(__file__).with_name("catalog.py")))["write"](folder / "root", size)
+    own, below, clock = time.process_time(), children(), time.perf_counter()
+    report = build_site(Catalog.load(folder / "root"), folder / "site", strict=False)
+    weights = {
+        name: len(gzip.compress((folder / "site" / name).read_bytes(), 6))
+        for name in ("catalog.html", "catalog.json")
+    }
+    return {
+        "entries": size,
+        "pages": report.pages,
+        "tree_s": time.process_time() - own,
+        "mkdocs_s": children() - below,
+        "clock_s": time.perf_counter() - clock,
+        **{f"{name} kB": weight / 1000 for name, weight in weights.items()},
+    }
+
+
+def main() -> None:
+    """Measure each size and print one line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of entries")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    options = parser.parse_args()
+    for number, size in enumerate(options.sizes):
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(size, Path(folder))
+        if options.json:
+            print(json.dumps(found), flush=True)
+            continue
+        if not number:
+            print("  ".join(f"{name:>16}" for name in found))
+        print("  ".join(f"{value:>16,.1f}" for value in found.values()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
