@@ -30,6 +30,13 @@ RELATIONS = {
 """Each relation in words, read from this paper and read from the other one."""
 
 
+def appeared(entry: Entry) -> int:
+    """When a paper was first public, in months: an arXiv id of its year tells the month."""
+    found = re.match(r"(\d\d)(\d\d)\.", entry.ids.arxiv or "")
+    known = found is not None and int(found[1]) == entry.year % 100
+    return entry.year * 12 + (int(found[2]) - 1 if found is not None and known else 0)
+
+
 @dataclass(frozen=True)
 class Tag:
     """A tag on a paper: `seen` is what a run showed, `not_run` why none did."""
@@ -94,7 +101,7 @@ class Shelf:
         """All entries, newest first, then by what people call them."""
         return sorted(
             self.catalog.entries.values(),
-            key=lambda entry: (-entry.year, called(entry).casefold(), entry.key),
+            key=lambda entry: (-appeared(entry), called(entry).casefold(), entry.key),
         )
 
     @cached_property

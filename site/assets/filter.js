@@ -54,6 +54,15 @@
 
 export const SORTS = ["newest", "oldest", "name", "key"];
 
+/**
+ * When a paper was first public, in months: an arXiv id of its year tells the month.
+ * @param {Entry} entry
+ */
+function appeared(entry) {
+  const [, year, month] = /^(\d\d)(\d\d)\./.exec(entry.ids?.arxiv ?? "") ?? [];
+  return entry.year * 12 + (Number(year) === entry.year % 100 ? Number(month) - 1 : 0);
+}
+
 /** Facets whose values must all hold; in the others they are alternatives. */
 const ALL_MUST_HOLD = new Set(["has"]);
 
@@ -195,9 +204,9 @@ export class Index {
       called[a] < called[b] ? -1 : called[a] > called[b] ? 1 : this.#byKey(a, b);
     const compare = {
       newest: (/** @type {number} */ a, /** @type {number} */ b) =>
-        this.entries[b].year - this.entries[a].year || byName(a, b),
+        appeared(this.entries[b]) - appeared(this.entries[a]) || byName(a, b),
       oldest: (/** @type {number} */ a, /** @type {number} */ b) =>
-        this.entries[a].year - this.entries[b].year || byName(a, b),
+        appeared(this.entries[a]) - appeared(this.entries[b]) || byName(a, b),
       name: byName,
       key: (/** @type {number} */ a, /** @type {number} */ b) => this.#byKey(a, b),
     }[sort];
