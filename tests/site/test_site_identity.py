@@ -255,3 +255,14 @@ def test_without_javascript_the_frame_has_both_colours(site: Path) -> None:
         block = re.search(rf'\[data-md-color-scheme="{name}"\] {{(.*?)\n}}', css, re.DOTALL)
         assert block
         assert f"--paper: {found[f'(prefers-color-scheme: {scheme})']};" in block[1]
+
+
+def test_the_theme_keeps_to_what_every_template_engine_knows() -> None:
+    """Zensical's has filters and slices, but no methods of Python's strings and dictionaries."""
+    method = re.compile(
+        r"\.(split|strip|startswith|endswith|lower|upper|replace|format|items|get)\("
+    )
+    assert method.search("{% if a.split('/') %}")
+    for file in sorted((REPOSITORY / "site" / "theme").rglob("*.html")):
+        tags = re.findall(r"{[{%].*?[%}]}", file.read_text(encoding="utf-8"), re.DOTALL)
+        assert [tag for tag in tags if method.search(tag)] == [], file.name
