@@ -530,7 +530,10 @@ def test_figures_can_be_chosen_by_source_and_by_conflict(run: Any) -> None:
     assert [each["value"] for each in protocol["figures"]] == [12.5, 14.75]
 
 
-def test_show_gives_figures_by_and_about_the_paper(run: Any) -> None:
+def test_show_gives_figures_by_and_about_the_paper(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")  # so that no cell of a table is wrapped
     _, out, _ = run("show", "first2023base")
     by, about = out.split("Reported by this paper")[1].split("Reported by others about its method")
     assert "as its own authors report" in by

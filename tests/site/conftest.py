@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from small_catalog import ENTRIES, REPORTS, RESULT, add_figures, add_results, make_root
+from watch import Watch
 
 from catalog.site import build_site
 from catalog.store import Catalog
@@ -106,35 +107,6 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield started
         started.close()
-
-
-class Watch:
-    """What a page must not do: complain, or ask another origin for anything."""
-
-    def __init__(self) -> None:
-        self.complaints: list[str] = []
-        self.foreign: list[str] = []
-
-    def attach(self, context: BrowserContext, origin: str) -> None:
-        """Watch every page that the context opens."""
-
-        def opened(page: Page) -> None:
-            page.on(
-                "console",
-                lambda message: (
-                    self.complaints.append(message.text)
-                    if message.type in ("error", "warning")
-                    else None
-                ),
-            )
-            page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-        def requested(url: str) -> None:
-            if not url.startswith((origin, "data:", "blob:")):
-                self.foreign.append(url)
-
-        context.on("page", opened)
-        context.on("request", lambda request: requested(request.url))
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Watch
 from playwright.sync_api import Browser, Locator, Page, expect
 from small_catalog import ENTRIES, HOSTILE
+from watch import Watch
 
 PAGES = [
     "index.html",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Watch
 from playwright.sync_api import Browser, Page, expect
 from small_catalog import HOSTILE
+from watch import Watch
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

@@ -9,11 +9,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from conftest import Watch
 from kinds import kinds
 from playwright.sync_api import Browser, Page
 from small_catalog import REPOSITORY
 from test_site_build import Links
+from watch import Watch
 
 from catalog.site import build_site
 from catalog.store import Catalog

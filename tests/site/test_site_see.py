@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Watch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect
 from small_catalog import ENTRIES, HOSTILE, REPOSITORY, entry
 from test_site_pages import VISION, contrast, linear, oklab
+from watch import Watch
 
 from catalog.figures import differences
 from catalog.query import Filter, select

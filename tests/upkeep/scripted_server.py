@@ -77,6 +77,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(answer.status)
         extra = 100 if answer.trouble == "breaks off" else 0
         self.send_header("Content-Length", str(len(body) + extra))
+        self.send_header("Connection", "close")
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.end_headers()

@@ -1,0 +1,34 @@
+"""What is seen of a page from outside."""
+
+from __future__ import annotations
+
+from playwright.sync_api import BrowserContext, Page
+
+
+class Watch:
+    """What a page must not do: complain, or ask another origin for anything."""
+
+    def __init__(self) -> None:
+        self.complaints: list[str] = []
+        self.foreign: list[str] = []
+
+    def attach(self, context: BrowserContext, origin: str) -> None:
+        """Watch every page that the context opens."""
+
+        def opened(page: Page) -> None:
+            page.on(
+                "console",
+                lambda message: (
+                    self.complaints.append(message.text)
+                    if message.type in ("error", "warning")
+                    else None
+                ),
+            )
+            page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+        def requested(url: str) -> None:
+            if not url.startswith((origin, "data:", "blob:")):
+                self.foreign.append(url)
+
+        context.on("page", opened)
+        context.on("request", lambda request: requested(request.url))
