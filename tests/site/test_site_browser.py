@@ -318,7 +318,7 @@ def test_a_long_list_comes_in_parts(page: Page, base: str) -> None:
     page.route("**/catalog.json", more)
     page.route("**/catalog.html", rows)
     open_catalog(page)
-    assert len(keys(page)) == 60
+    assert len(keys(page)) == 30
     for _ in range(6):
         page.mouse.wheel(0, 20_000)
         page.wait_for_timeout(50)
