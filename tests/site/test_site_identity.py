@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from small_catalog import ENTRIES, HOSTILE, REPOSITORY, entry, make_root
 
 from catalog.site import build_site
@@ -239,7 +239,7 @@ def test_the_browser_s_frame_follows_the_scheme(browser: Browser, base: str) -> 
     page.goto("index.html")
     assert theme_colours(page) == {"#17131a"}
     page.locator("label[title='Switch to light colours']").click()
-    page.wait_for_function("document.body.dataset.mdColorScheme === 'default'")
+    expect(page.locator("body")).to_have_attribute("data-md-color-scheme", "default")
     assert theme_colours(page) == {"#fbf9f7"}
     context.close()
 
