@@ -11,9 +11,10 @@ import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from catalog.errors import PrunedexError, shown
+from catalog.transport import REDIRECTS, Unreachable, explained, origin, read_body
 
 SERVICES: dict[str, str] = {
     "arXiv": "https://export.arxiv.org",
@@ -98,8 +99,8 @@ def _once(service: str, url: str) -> tuple[Answer, float | None]:
     """One answer, redirects within the service followed, with the wait that it asks for."""
     import requests
 
-    deadline = time.monotonic() + TOTAL_SECONDS
-    origin = _origin(url)
+    began = time.monotonic()
+    home = origin(url)
     with requests.Session() as session:
         # Else requests looks one redirect ahead, for which it reads the whole body.
         session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
@@ -114,15 +115,24 @@ def _once(service: str, url: str) -> tuple[Answer, float | None]:
                 )
                 with response:
                     location = response.headers.get("Location")
-                    if response.status_code in (301, 302, 303, 307, 308) and location:
+                    if response.status_code in REDIRECTS and location:
                         url = _joined(url, location)
-                        if _origin(url) != origin:
+                        if origin(url) != home:
                             said = f"redirects elsewhere, to {shown(location)}: not followed"
                             raise _failure(service, said)
                         continue
-                    body = _body(service, response, deadline)
+                    body = read_body(
+                        response,
+                        most=MAX_BYTES,
+                        silence=CONNECT_SECONDS,
+                        total=TOTAL_SECONDS,
+                        began=began,
+                        of=" for one record",
+                    )
+            except Unreachable as unread:
+                raise _failure(service, unread.reason) from None
             except requests.exceptions.RequestException as error:
-                raise _failure(service, _plain(error)) from None
+                raise _failure(service, explained(error, CONNECT_SECONDS).reason) from None
             kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             wait = _seconds(response.headers.get("Retry-After"))
             return Answer(url, response.status_code, body, kind), wait
@@ -134,55 +144,6 @@ def _joined(url: str, location: str) -> str:
         return urljoin(url, location)
     except ValueError:
         return ""
-
-
-def _origin(url: str) -> tuple[str, str]:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme.lower(), parts.netloc.lower()
-    except ValueError:
-        return "", ""
-
-
-def _body(service: str, response: Any, deadline: float) -> bytes:
-    """The body as far as it is allowed to be long, however slowly it comes."""
-    import urllib3
-
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        while True:
-            # read1 returns what has arrived, so that a dripping server meets the deadline.
-            piece = response.raw.read1(65536, decode_content=True)
-            if not piece:
-                break
-            size += len(piece)
-            if size > MAX_BYTES:
-                raise _failure(service, f"sends more than {MAX_BYTES // 1024} KiB for one record")
-            if time.monotonic() > deadline:
-                raise _failure(service, f"takes more than {TOTAL_SECONDS:.0f} s for one record")
-            pieces.append(piece)
-    except urllib3.exceptions.ReadTimeoutError:
-        raise _failure(service, f"sends nothing for {CONNECT_SECONDS:.0f} s") from None
-    except (urllib3.exceptions.HTTPError, OSError):
-        raise _failure(service, "breaks off in the middle of its answer") from None
-    expected = response.headers.get("Content-Length", "")
-    received = response.raw.tell()
-    if expected.isascii() and expected.isdigit() and received < int(expected):
-        raise _failure(service, "breaks off in the middle of its answer")
-    return b"".join(pieces)
-
-
-def _plain(error: Exception) -> str:
-    import requests
-
-    if isinstance(error, requests.exceptions.Timeout):
-        return f"does not answer within {CONNECT_SECONDS:.0f} s"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "has no valid certificate"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return "cannot be reached"
-    return f"cannot be asked ({type(error).__name__})"
 
 
 def _seconds(value: str | None) -> float | None:

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from catalog.ageing import Stale, stale_entries
 from catalog.errors import PrunedexError, visible
 from catalog.store import Catalog
+from catalog.transport import Unreachable
 from catalog.upkeep.links import addresses
 from catalog.upkeep.repositories import headers, on_github
 from catalog.upkeep.state import State
-from catalog.upkeep.web import Reply, Unreachable, ask, patiently
+from catalog.upkeep.web import Reply, ask, patiently
 
 TITLE = "Entries to look at again"
 LABEL = "upkeep"

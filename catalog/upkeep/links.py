@@ -19,8 +19,9 @@ from urllib.parse import quote, urldefrag, urlsplit
 
 from catalog.reader import Location
 from catalog.store import Catalog
+from catalog.transport import Unreachable
 from catalog.upkeep.state import LinkSeen, days
-from catalog.upkeep.web import Reply, Unreachable, ask, patiently
+from catalog.upkeep.web import Reply, ask, patiently
 
 WAYBACK = "https://archive.org"
 """Where the Wayback Machine's availability API answers."""

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from catalog.errors import PrunedexError
 from catalog.schema import Repository
 from catalog.store import Catalog
+from catalog.transport import Unreachable
 from catalog.upkeep.state import RepositorySeen, days
-from catalog.upkeep.web import Reply, Unreachable, ask, patiently
+from catalog.upkeep.web import Reply, ask, patiently
 
 API = "https://api.github.com"
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from catalog.transport import REDIRECTS, Unreachable, explained, hung_up, origin, read_body
+
 SECONDS = 15.0
 """How long a server may take to accept a connection, or to send the next bytes."""
 
@@ -21,17 +23,6 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_REDIRECTS = 8
 
 USER_AGENT = "prunedex-upkeep/1 (looks after the links of a catalog of papers, once a week)"
-
-REDIRECTS = (301, 302, 303, 307, 308)
-
-
-class Unreachable(Exception):  # noqa: N818 (it is an outcome, not always a fault of ours)
-    """No answer; `reason` says why in a few words, `network` whether a server was reached at all."""
-
-    def __init__(self, reason: str, network: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.network = network
 
 
 @dataclass(frozen=True)
@@ -78,7 +69,7 @@ def ask(
     """
     import requests
 
-    deadline = time.monotonic() + TOTAL_SECONDS
+    began = time.monotonic()
     seen = {url}
     sent = {"User-Agent": USER_AGENT, "Accept": "*/*", **(headers or {})}
     with requests.Session() as session:
@@ -99,19 +90,20 @@ def ask(
                     location = response.headers.get("Location")
                     if response.status_code in REDIRECTS and location:
                         target = urljoin(url, location)
-                        if within and _origin(target) != _origin(url):
+                        if within and origin(target) != origin(url):
                             raise Unreachable("redirects to another server")
                         if target in seen:
                             raise Unreachable("redirects in a circle")
                         seen.add(target)
                         url = target
                         continue
-                    body = _body(response, deadline) if with_body else b""
+                    body = _body(response, began) if with_body else b""
                     lower = {name.lower(): value for name, value in response.headers.items()}
                     return Reply(response.status_code, url, lower, body)
             except (requests.exceptions.RequestException, ValueError) as error:
-                raise _explained(error) from None
-            if time.monotonic() > deadline:
+                failure = explained(error, SECONDS)
+                raise (Unreachable("hangs up") if hung_up(error) else failure) from None
+            if time.monotonic() > began + TOTAL_SECONDS:
                 raise Unreachable(f"takes more than {TOTAL_SECONDS:.0f} s")
     raise Unreachable(f"redirects more than {MAX_REDIRECTS} times")
 
@@ -142,11 +134,6 @@ def patiently(
     raise AssertionError("unreachable")
 
 
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme.lower(), parts.netloc.lower()
-
-
 def _refuse(url: str) -> None:
     try:
         parts = urlsplit(url)
@@ -157,44 +144,5 @@ def _refuse(url: str) -> None:
         raise Unreachable("leads to something that is no http address")
 
 
-def _body(response: Any, deadline: float) -> bytes:
-    import urllib3
-
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        while True:
-            # read1 returns what has arrived, so that a dripping server meets the deadline.
-            piece = response.raw.read1(65536, decode_content=True)
-            if not piece:
-                break
-            size += len(piece)
-            if size > MAX_BYTES:
-                raise Unreachable(f"sends more than {MAX_BYTES // 1024} KiB")
-            if time.monotonic() > deadline:
-                raise Unreachable(f"takes more than {TOTAL_SECONDS:.0f} s")
-            pieces.append(piece)
-    except urllib3.exceptions.ReadTimeoutError:
-        raise Unreachable(f"sends nothing for {SECONDS:.0f} s") from None
-    except (urllib3.exceptions.HTTPError, OSError):
-        raise Unreachable("breaks off in the middle of its answer") from None
-    expected = response.headers.get("Content-Length", "")
-    if expected.isascii() and expected.isdigit() and response.raw.tell() < int(expected):
-        raise Unreachable("breaks off in the middle of its answer")
-    return b"".join(pieces)
-
-
-def _explained(error: Exception) -> Unreachable:
-    import requests
-
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return Unreachable(f"does not answer within {SECONDS:.0f} s", network=True)
-    if isinstance(error, requests.exceptions.Timeout):
-        return Unreachable(f"does not answer within {SECONDS:.0f} s")
-    if isinstance(error, requests.exceptions.SSLError):
-        return Unreachable("has no valid certificate")
-    if isinstance(error, requests.exceptions.ConnectionError):
-        # A name that nobody knows and a network that is down look alike from here.
-        broken = "RemoteDisconnected" in str(error) or "Connection reset" in str(error)
-        return Unreachable("hangs up" if broken else "cannot be reached", network=not broken)
-    return Unreachable(f"cannot be asked ({type(error).__name__})")
+def _body(response: Any, began: float) -> bytes:
+    return read_body(response, most=MAX_BYTES, silence=SECONDS, total=TOTAL_SECONDS, began=began)

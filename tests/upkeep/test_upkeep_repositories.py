@@ -12,9 +12,9 @@ import pytest
 from scripted_server import Answer, Server
 
 from catalog.store import Catalog
+from catalog.transport import Unreachable
 from catalog.upkeep.repositories import Stop, look, look_at_all, named, on_github
 from catalog.upkeep.state import RepositorySeen, State
-from catalog.upkeep.web import Unreachable
 from scripts import repositories as script
 
 DAY = dt.date(2026, 11, 1)
