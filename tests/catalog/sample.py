@@ -302,3 +302,8 @@ def write_catalog(root: Path, changes: Mapping[str, Any] | None = None) -> Path:
             content = json.dumps(content, indent=2) if is_json else to_yaml(content)
         file.write_text(content, encoding="utf-8")
     return root
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    """The content of every file below a folder, to see that nothing was written."""
+    return {str(file): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 import services as local
-from sample import write_catalog
+from sample import snapshot
 from services import Answer, Services, arxiv_feed
 
 from catalog.adding import web
 from catalog.adding.draft import make_key, method_name
 from catalog.adding.record import Record, VenueGuess
 from catalog.adding.rules import propose_tags, rules
-from catalog.cli import main
 from catalog.reader import parse_yaml
 from catalog.schema import Entry
 from catalog.store import Catalog
@@ -27,11 +26,6 @@ from catalog.store import Catalog
 Run = Callable[..., tuple[int, str, str]]
 QUERY = "/api/query"
 ATOM = "application/atom+xml; charset=UTF-8"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_catalog(tmp_path / "root")
 
 
 @pytest.fixture
@@ -53,24 +47,10 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def run(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("PRUNEDEX_ROOT", str(root))
-    monkeypatch.delenv("COLUMNS", raising=False)
+def run(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command inside of the sample catalog."""
     monkeypatch.chdir(root)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, captured.out, captured.err
-
-    return call
-
-
-def snapshot(root: Path) -> dict[str, bytes]:
-    return {str(file): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+    return run
 
 
 def entry_of(root: Path, key: str) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from sample import write_catalog
 
-from catalog.cli import main
 from catalog.fixing import fix_text
 from catalog.reader import parse_yaml
 from catalog.schema import DIMENSIONS, Entry
@@ -34,25 +33,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_catalog(tmp_path / "root")
-
-
-@pytest.fixture
-def run(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("PRUNEDEX_ROOT", str(root))
-    monkeypatch.delenv("COLUMNS", raising=False)
+def run(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command inside of the sample catalog."""
     monkeypatch.chdir(root)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, captured.out, captured.err
-
-    return call
+    return run
 
 
 def fixed(text: str) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sample import write_catalog
+from sample import snapshot
 
 from catalog.adding import method as adding
 from catalog.adding.method import with_implementation
-from catalog.cli import main
 from catalog.errors import PrunedexError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -19,29 +18,9 @@ ENTRY = "papers/second2024next.yaml"
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = write_catalog(tmp_path / "root")
-    (folder / "tests/impl").mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def run(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("PRUNEDEX_ROOT", str(root))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, captured.out, captured.err
-
-    return call
-
-
-def snapshot(root: Path) -> dict[str, bytes]:
-    return {str(file): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+def root(root: Path) -> Path:
+    (root / "tests/impl").mkdir(parents=True)
+    return root
 
 
 def test_everything_is_written_and_the_catalog_passes(run: Run, root: Path) -> None:
