@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from catalog.concepts import Concept, read_concepts
 from catalog.errors import Problem, UsageError, closest, details, did_you_mean, listed, shown
@@ -26,7 +30,6 @@ from catalog.results import (
 from catalog.root import find_root
 from catalog.schema import (
     DIMENSIONS,
-    RESOURCES,
     DataList,
     Dimension,
     Edge,
@@ -47,6 +50,15 @@ VOCABULARY = Path("catalog") / "vocabulary"
 
 RESOURCE_FOLDER = Path("catalog") / "resources"
 """Where the lists of models, data sets and tools are, below the root."""
+
+_LISTS: dict[str, type[ModelList | DataList | ToolList]] = {
+    "models": ModelList,
+    "datasets": DataList,
+    "tools": ToolList,
+}
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_Named = TypeVar("_Named", bound=Dimension | ModelList | DataList | ToolList)
 
 _FILE_HELP = {
     "file-name": "Name the file as its key, with the ending .yaml, right below its folder.",
@@ -270,82 +282,67 @@ class _Loader:
         return found
 
     def dimensions(self) -> dict[str, Dimension]:
-        dimensions: dict[str, Dimension] = {}
-        present: set[str] = set()
-        for file in self._yaml_files(VOCABULARY):
-            name = file.stem
-            present.add(name)
-            if name not in DIMENSIONS:
-                hint = details(did_you_mean(name, DIMENSIONS), f"allowed: {listed(DIMENSIONS)}")
-                self._report(file, "file-name", f"{shown(name)} is no dimension{hint}")
-                continue
-            located, problems = read_yaml(self.root, file)
-            self.problems += problems
-            if located is None:
-                continue
-            self.located[located.path] = located
-            dimension, flaws = validate(Dimension, located)
-            self.problems += flaws
-            if dimension is None or problems:
-                continue
-            if dimension.id != name:
-                self._differs(located, "id", dimension.id, name)
-            else:
-                dimensions[name] = dimension
-        for name in DIMENSIONS:
-            if name not in present:
-                missing = self.root / VOCABULARY / f"{name}.yaml"
-                self._report(missing, "no-vocabulary", f"the dimension '{name}' has no file")
-        return dimensions
+        models = dict.fromkeys(DIMENSIONS, Dimension)
+        return self._named(VOCABULARY, models, "dimension", "no dimension", "no-vocabulary")
 
     def resources(self) -> dict[str, list[Resource]]:
-        lists: dict[str, list[Resource]] = {}
+        found = self._named(RESOURCE_FOLDER, _LISTS, "list", "no such list", "no-resources")
+        return {name: [*each.items] for name, each in found.items()}
+
+    def _named(
+        self,
+        folder: Path,
+        models: Mapping[str, type[_Named]],
+        noun: str,
+        strange: str,
+        missing: str,
+    ) -> dict[str, _Named]:
+        """The files of a folder that holds one file for each of these names, by name.
+
+        `strange` is what a file of another name is, `missing` the code where one is not there.
+        """
+        found: dict[str, _Named] = {}
         present: set[str] = set()
-        for file in self._yaml_files(RESOURCE_FOLDER):
+        for file in self._yaml_files(folder):
             name = file.stem
             present.add(name)
-            if name not in RESOURCES:
-                hint = details(did_you_mean(name, RESOURCES), f"allowed: {listed(RESOURCES)}")
-                self._report(file, "file-name", f"{shown(name)} is no such list{hint}")
+            if name not in models:
+                hint = details(did_you_mean(name, models), f"allowed: {listed(models)}")
+                self._report(file, "file-name", f"{shown(name)} is {strange}{hint}")
                 continue
-            located, problems = read_yaml(self.root, file)
-            self.problems += problems
-            if located is None:
+            located, content = self._read(file, models[name])
+            if located is None or content is None:
                 continue
-            self.located[located.path] = located
-            found: ModelList | DataList | ToolList | None
-            if name == "models":
-                found, flaws = validate(ModelList, located)
-            elif name == "datasets":
-                found, flaws = validate(DataList, located)
+            if content.id != name:
+                self._differs(located, "id", content.id, name)
             else:
-                found, flaws = validate(ToolList, located)
-            self.problems += flaws
-            if found is None or problems:
-                continue
-            if found.id != name:
-                self._differs(located, "id", found.id, name)
-            else:
-                lists[name] = [*found.items]
-        for name in RESOURCES:
+                found[name] = content
+        for name in models:
             if name not in present:
-                missing = self.root / RESOURCE_FOLDER / f"{name}.yaml"
-                self._report(missing, "no-resources", f"the list '{name}' has no file")
-        return lists
+                absent = self.root / folder / f"{name}.yaml"
+                self._report(absent, missing, f"the {noun} '{name}' has no file")
+        return found
+
+    def _read(
+        self, file: Path, model: type[_Model], vocabulary: Vocabulary | None = None
+    ) -> tuple[Located | None, _Model | None]:
+        """A file with its places, and what it says if nothing is wrong with it."""
+        located, problems = read_yaml(self.root, file)
+        self.problems += problems
+        if located is None:
+            return None, None
+        self.located[located.path] = located
+        content, flaws = validate(model, located, vocabulary)
+        self.problems += flaws
+        return located, None if problems else content
 
     def _entries(self, vocabulary: Vocabulary) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
         for file in self._yaml_files(PAPERS):
             name = file.stem
-            located, problems = read_yaml(self.root, file)
-            self.problems += problems
             self.unread.add(name)
-            if located is None:
-                continue
-            self.located[located.path] = located
-            entry, flaws = validate(Entry, located, vocabulary)
-            self.problems += flaws
-            if entry is None or problems:
+            located, entry = self._read(file, Entry, vocabulary)
+            if located is None or entry is None:
                 continue
             if entry.key != name:
                 self._differs(located, "key", entry.key, name)
@@ -357,14 +354,8 @@ class _Loader:
     def reports(self) -> dict[str, Report]:
         reports: dict[str, Report] = {}
         for file in self._yaml_files(Path(FIGURES)):
-            located, problems = read_yaml(self.root, file)
-            self.problems += problems
-            if located is None:
-                continue
-            self.located[located.path] = located
-            report, flaws = validate(Report, located)
-            self.problems += flaws
-            if report is None or problems:
+            located, report = self._read(file, Report)
+            if located is None or report is None:
                 continue
             key = report.source.key
             if key is not None and key != file.stem:
