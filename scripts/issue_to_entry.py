@@ -15,8 +15,9 @@ from pathlib import Path
 
 from catalog.adding.draft import describe, target_of, write_new
 from catalog.adding.form import FORM, MAX_CHARACTERS, answers, entry_of, labels
-from catalog.errors import PrunedexError, visible
+from catalog.errors import PrunedexError
 from catalog.root import find_root
+from catalog.script import parser_of, run_script
 from catalog.store import Catalog
 
 
@@ -49,17 +50,12 @@ def run(given: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("issue", help="file with the issue's text, or - for standard input")
     parser.add_argument("--output", "-o", type=Path, help="file or folder instead of papers/")
     parser.add_argument("--dry-run", "-n", action="store_true", help="print it, write nothing")
     parser.add_argument("--form", type=Path, help=f"the form, if it is not {FORM}")
-    parser.add_argument("--root", type=Path, help="folder of the catalog")
-    try:
-        return run(parser.parse_args(arguments))
-    except PrunedexError as error:
-        print(f"Error: {visible(str(error))}", file=sys.stderr)
-        return error.exit_status
+    return run_script(run, parser, arguments)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import argparse
 import datetime as dt
 import os
 import sys
-from pathlib import Path
 
-from catalog.errors import PrunedexError, visible
+from catalog.errors import PrunedexError
 from catalog.root import find_root
+from catalog.script import parser_of, run_script
 from catalog.store import Catalog
 from catalog.upkeep.repositories import API, look_at_all, named
 from catalog.upkeep.state import REPOSITORIES, Repositories, State, write
@@ -59,21 +59,13 @@ def run(given: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--only", default="", help="repositories with this text in their name")
     parser.add_argument("--dry-run", action="store_true", help="write nothing")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two questions")
     parser.add_argument("--api", default=os.environ.get("GITHUB_API_URL", API), help="of GitHub")
     parser.add_argument("--today", type=dt.date.fromisoformat, help="the day to record")
-    parser.add_argument("--root", type=Path, help="folder of the catalog")
-    try:
-        return run(parser.parse_args(arguments))
-    except PrunedexError as error:
-        print(f"Error: {visible(str(error))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was recorded", file=sys.stderr)
-        return 130
+    return run_script(run, parser, arguments, interrupted="Interrupted; nothing was recorded")
 
 
 if __name__ == "__main__":

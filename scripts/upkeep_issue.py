@@ -14,11 +14,11 @@ import argparse
 import os
 import re
 import sys
-from pathlib import Path
 
 from catalog.ageing import before
-from catalog.errors import PrunedexError, visible
+from catalog.errors import PrunedexError
 from catalog.root import find_root
+from catalog.script import parser_of, run_script
 from catalog.store import Catalog
 from catalog.upkeep.issue import Tracker, body, report
 from catalog.upkeep.repositories import API
@@ -45,17 +45,12 @@ def run(given: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--older-than", default="1y", help="as of `prunedex stale`: 30d, 6m, 1y")
     parser.add_argument("--dry-run", action="store_true", help="print the text, ask nobody")
     parser.add_argument("--repository", default=os.environ.get("GITHUB_REPOSITORY", ""))
     parser.add_argument("--api", default=os.environ.get("GITHUB_API_URL", API), help="of GitHub")
-    parser.add_argument("--root", type=Path, help="folder of the catalog")
-    try:
-        return run(parser.parse_args(arguments))
-    except PrunedexError as error:
-        print(f"Error: {visible(str(error))}", file=sys.stderr)
-        return error.exit_status
+    return run_script(run, parser, arguments)
 
 
 if __name__ == "__main__":
