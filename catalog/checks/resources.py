@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from catalog.checks.base import Check
+from catalog.checks.base import Check, circle
 from catalog.errors import Problem, Severity, details, did_you_mean, listed, shown
 from catalog.inventory import SINGULAR
 from catalog.schema import RESOURCES, ROLES
@@ -155,14 +155,8 @@ class FamilyCircle(_ListCheck):
         for group in self.catalog.inventory:
             parents = {item.id: item.parent for item in self.catalog.inventory.items(group)}
             for number, item in enumerate(self.catalog.inventory.items(group)):
-                above: list[str] = []
-                current = item.parent
-                while current is not None and current != item.id and current not in above:
-                    above.append(current)
-                    current = parents.get(current)
-                # One report for a circle: at its first id in the alphabet.
-                if current == item.id and item.id == min([item.id, *above]):
-                    way = " → ".join([item.id, *above, item.id])
+                way = circle(item.id, item.parent, parents)
+                if way:
                     message = f"the parents form a circle: {way}"
                     yield self.in_list(group, message, "items", number, "parent")
 

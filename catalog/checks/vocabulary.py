@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from catalog.checks.base import Check
+from catalog.checks.base import Check, circle
 from catalog.errors import Problem, details, did_you_mean, shown
 
 
@@ -44,13 +44,7 @@ class ParentCircle(Check):
         for name, dimension in self.catalog.vocabulary.dimensions.items():
             parents = {value.id: value.parent for value in dimension.values}
             for number, value in enumerate(dimension.values):
-                above: list[str] = []
-                current = value.parent
-                while current is not None and current != value.id and current not in above:
-                    above.append(current)
-                    current = parents.get(current)
-                # One report for a circle: at its first id in the alphabet.
-                if current == value.id and value.id == min([value.id, *above]):
-                    way = " → ".join([value.id, *above, value.id])
+                way = circle(value.id, value.parent, parents)
+                if way:
                     message = f"the parents form a circle: {way}"
                     yield self.in_dimension(name, message, "values", number, "parent")
