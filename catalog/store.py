@@ -17,11 +17,16 @@ from catalog.figures import FOLDER as FIGURES
 from catalog.figures import Figures, collect
 from catalog.inventory import Inventory, Use
 from catalog.methods import MethodDoc, method_files, read_method
+from catalog.protocols import Declared, protocol_files, read_protocol
 from catalog.reader import Located, read_yaml, relative_name
 from catalog.reported import Report
 from catalog.results import (
+    Failure,
     Result,
     Verification,
+    failure_files,
+    heads,
+    read_failure,
     read_result,
     read_verification,
     result_files,
@@ -71,7 +76,7 @@ _FILE_HELP = {
 class Catalog:
     """Everything that the files below `root` say.
 
-    `entries` holds the entries that could be read, sorted by key; `unread` the keys of the
+    `results` holds every run, also those that a later one supersedes. `entries` holds the entries that could be read, sorted by key; `unread` the keys of the
     others, so that a reference to one of them is not reported on top.
     """
 
@@ -84,6 +89,8 @@ class Catalog:
     located: dict[str, Located] = field(repr=False)
     unread: set[str] = field(default_factory=set)
     concepts: list[Concept] = field(default_factory=list)
+    protocols: dict[str, Declared] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
     inventory: Inventory = field(default_factory=lambda: Inventory({}))
     reading_problems: list[Problem] = field(default_factory=list)
 
@@ -138,9 +145,14 @@ class Catalog:
                 found.setdefault(entry.implementation, []).append(entry)
         return found
 
+    @cached_property
+    def heads(self) -> list[Result]:
+        """The results that no later one supersedes, in the order of their files."""
+        return heads(self.results)
+
     def results_of(self, method: str) -> list[Result]:
-        """The measured results of a method, in the order of their files."""
-        return [result for result in self.results if result.method == method]
+        """The current results of a method, in the order of their files."""
+        return [result for result in self.heads if result.method == method]
 
     @cached_property
     def _reports(self) -> tuple[dict[str, Report], list[Problem]]:
@@ -240,6 +252,18 @@ class _Loader:
             self.problems += problems
             if result is not None:
                 results.append(result)
+        failures: list[Failure] = []
+        for file in failure_files(self.root):
+            failure, problems = read_failure(self.root, file)
+            self.problems += problems
+            if failure is not None:
+                failures.append(failure)
+        protocols: dict[str, Declared] = {}
+        for file in protocol_files(self.root):
+            declared, problems = read_protocol(self.root, file)
+            self.problems += problems
+            if declared is not None:
+                protocols[declared.name] = declared
         verified: dict[str, Verification] = {}
         for file in verification_files(self.root):
             verification, problems = read_verification(self.root, file)
@@ -259,6 +283,8 @@ class _Loader:
             located=self.located,
             unread=self.unread,
             concepts=concepts,
+            protocols=protocols,
+            failures=failures,
             inventory=inventory,
             reading_problems=self.problems,
         )

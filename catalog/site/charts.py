@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from catalog.amounts import number
 from catalog.site.glance import cut
-from catalog.site.markup import number
 
 COLOURS = 8
 """Colours of series; see.css has one class each, and `_SHAPES` one shape each."""

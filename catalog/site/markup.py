@@ -19,6 +19,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
+from catalog.amounts import duration, number, percent, signed, size
 from catalog.site import addresses
 
 # Markdown marks what it has set aside with the first two; none of them is text.
@@ -80,50 +81,6 @@ def marked(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def number(value: float | int | None, digits: int = 3) -> str:
-    """A number for people: up to `digits` significant digits, no exponent in sight."""
-    if value is None:
-        return "not finite"
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", "\u202f")
-    if value and (abs(value) >= 1e7 or abs(value) < 1e-4):
-        return f"{value:.{digits - 1}e}"
-    whole = len(str(int(abs(value))))
-    text = f"{value:,.{max(digits - whole, 0)}f}"
-    return text.replace(",", "\u202f")
-
-
-def percent(share: float) -> str:
-    """A share as per cent, to a hundredth where it is not whole."""
-    text = f"{100 * share:.2f}".rstrip("0").rstrip(".")
-    return f"{text}\u202f%"
-
-
-def size(count: float | None) -> str:
-    """Bytes as people say them."""
-    if count is None:
-        return "not measured"
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{number(amount)}\u202f{unit}"
-        amount /= 1024
-    return f"{number(amount)}\u202fGiB"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them; a dash where nobody measured them."""
-    if seconds is None:
-        return "–"
-    if seconds < 100:
-        return f"{number(seconds)}\u202fs"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}\u202fmin {rest}\u202fs"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}\u202fh {minutes}\u202fmin"
-
-
 @pass_context
 def _link(context: Context, target: str) -> str:
     return addresses.link(target, context["page"])
@@ -153,6 +110,7 @@ def environment() -> Environment:
         percent=percent,
         size=size,
         duration=duration,
+        signed=signed,
         slug=addresses.slug,
         python=lambda text: code(text, "python"),
     )

@@ -11,19 +11,20 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import escape
 
+from catalog import amounts
 from catalog.concepts import Concept
 from catalog.figures import Protocol
 from catalog.figures import plain as plain_value
 from catalog.methods import MethodDoc
 from catalog.query import Filter, select
 from catalog.reported import SPECIAL
-from catalog.results import COUNTED, KEPT, Result, TextUsed
+from catalog.results import Result, TextUsed
 from catalog.schema import RESOURCES, Entry
 from catalog.site import addresses, guide, see
 from catalog.site import shelf as shelves
 from catalog.site.facets import facets
 from catalog.site.linked import linked_data
-from catalog.site.markup import document, front_matter, number, one_line, percent, plain, render
+from catalog.site.markup import document, front_matter, one_line, plain, render
 from catalog.site.masks import panels
 from catalog.site.maths import FormulaError, mathml
 from catalog.site.reported import Reported
@@ -67,16 +68,7 @@ class Words:
     first_sentence = staticmethod(shelves.first_sentence)
     again = staticmethod(shelves.again)
     value = staticmethod(plain_value)
-
-    @staticmethod
-    def amount(value: float, unit: str) -> str:
-        """A budget with its unit: a share of what goes or stays, or a count of things that go."""
-        if unit in COUNTED:
-            each = " of each block" if unit == "experts" else ""
-            return f"{number(value if value != int(value) else int(value))} {unit}{each}"
-        what = {"shape": "parameters", "hidden": "hidden channels", "rank": "the full rank"}
-        stays = " kept" if unit in KEPT else ""
-        return f"{percent(value)} of {what.get(unit, unit)}{stays}"
+    amount = staticmethod(amounts.budget)
 
     @staticmethod
     def needs(needs: str | None) -> str:

@@ -13,10 +13,10 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from catalog.amounts import number, percent
 from catalog.figures import Figure, Protocol, differences, plain, ranked
 from catalog.results import COUNTED, KEPT, comparable
 from catalog.site import addresses, charts
-from catalog.site.markup import number, percent
 from catalog.site.shelf import Measured, Shelf, setting
 
 FEWEST = 3
