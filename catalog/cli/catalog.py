@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -209,6 +210,7 @@ class Sort(StrEnum):
     VENUE = "venue"
 
 
+@common.with_filters
 def list_entries(
     words: Annotated[
         list[str] | None,
@@ -218,22 +220,8 @@ def list_entries(
             show_default=False,
         ),
     ] = None,
-    type: common.Type = None,
-    criterion: common.Criterion = None,
-    budget: common.Budget = None,
-    data: common.Data = None,
-    retraining: common.Retraining = None,
-    weight_update: common.WeightUpdate = None,
-    kind: common.KindOption = None,
-    year: common.YearOption = None,
-    has_code: common.HasCode = None,
-    runs_here: common.RunsHere = None,
-    text: common.TextOption = None,
-    model: common.ModelOption = None,
-    calibrated_on: common.CalibratedOn = None,
-    finetuned_on: common.FinetunedOn = None,
-    evaluated_on: common.EvaluatedOn = None,
-    tool: common.ToolOption = None,
+    *,
+    wanted: Filter,
     sort: Annotated[
         Sort, typer.Option("--sort", help="Order; year puts the newest first: --sort year")
     ] = Sort.KEY,
@@ -252,24 +240,8 @@ def list_entries(
     from catalog.bibtex import to_bibtex
     from catalog.query import select
 
-    wanted = common.make_filter(
-        type=type,
-        criterion=criterion,
-        budget=budget,
-        data=data,
-        retraining=retraining,
-        weight_update=weight_update,
-        kind=kind,
-        year=year,
-        has_code=has_code,
-        runs_here=runs_here,
-        text=" ".join([*(words or ()), text or ""]).strip() or None,
-        model=model,
-        calibrated_on=calibrated_on,
-        finetuned_on=finetuned_on,
-        evaluated_on=evaluated_on,
-        tool=tool,
-    )
+    texts = [*(words or ()), wanted.text or ""]
+    wanted = replace(wanted, text=" ".join(texts).strip() or None)
     if as_json and form not in (ListFormat.TABLE, ListFormat.JSON):
         raise UsageError(f"--json and --format {form} ask for different things", "give one")
     catalog = common.load(root)
@@ -300,6 +272,7 @@ def _note_families(catalog: Catalog, wanted: Filter, entries: Sequence[Entry]) -
             common.note(f"{papers} {listed(families)} without saying which: {listed(missed, 8)}")
 
 
+@common.with_filters
 def cite(
     keys: Annotated[
         list[str] | None,
@@ -310,22 +283,8 @@ def cite(
             autocompletion=common.complete_keys,
         ),
     ] = None,
-    type: common.Type = None,
-    criterion: common.Criterion = None,
-    budget: common.Budget = None,
-    data: common.Data = None,
-    retraining: common.Retraining = None,
-    weight_update: common.WeightUpdate = None,
-    kind: common.KindOption = None,
-    year: common.YearOption = None,
-    has_code: common.HasCode = None,
-    runs_here: common.RunsHere = None,
-    text: common.TextOption = None,
-    model: common.ModelOption = None,
-    calibrated_on: common.CalibratedOn = None,
-    finetuned_on: common.FinetunedOn = None,
-    evaluated_on: common.EvaluatedOn = None,
-    tool: common.ToolOption = None,
+    *,
+    wanted: Filter,
     root: common.Root = None,
 ) -> None:
     """Print BibTeX: of the papers named, of those that pass the filters, or of all.
@@ -335,24 +294,6 @@ def cite(
     from catalog.bibtex import to_bibtex
     from catalog.query import select
 
-    wanted = common.make_filter(
-        type=type,
-        criterion=criterion,
-        budget=budget,
-        data=data,
-        retraining=retraining,
-        weight_update=weight_update,
-        kind=kind,
-        year=year,
-        has_code=has_code,
-        runs_here=runs_here,
-        text=text,
-        model=model,
-        calibrated_on=calibrated_on,
-        finetuned_on=finetuned_on,
-        evaluated_on=evaluated_on,
-        tool=tool,
-    )
     if keys and not wanted.is_empty:
         raise UsageError("keys and filters together leave open what to cite", "give one of them")
     catalog = common.load(root)
@@ -452,7 +393,7 @@ def _print_entries(catalog: Catalog, entries: Sequence[Entry]) -> None:
     common.show_table(table)
     total = len(catalog.entries)
     papers = "paper" if total == 1 else "papers"
-    common.err.print(Text(f"{len(entries)} of {total} {papers}", style="dim"), soft_wrap=True)
+    common.total(f"{len(entries)} of {total} {papers}")
 
 
 _TAG_COLUMNS = {
@@ -732,9 +673,7 @@ def tags(
     if as_json:
         common.write_json([_dimension_data(catalog, name) for name in names])
         return
-    for number, name in enumerate(names):
-        if number:
-            common.out.print()
+    for name in common.apart(names):
         common.show(_dimension_tree(catalog, name))
 
 
@@ -853,13 +792,12 @@ def resources(
             f"the lists are {listed(RESOURCES)}",
         )
     catalog = common.load(root)
-    groups = [group.strip().lower()] if group is not None else list(RESOURCES)
-    rows = [row for name in groups for row in _resource_rows(catalog, name)]
+    names = [group.strip().lower()] if group is not None else list(RESOURCES)
+    rows = {name: _resource_rows(catalog, name) for name in names}
     if as_json:
-        common.write_json(rows)
+        common.write_json([row for found in rows.values() for row in found])
         return
-    for name in groups:
-        found = [row for row in rows if row["list"] == name]
+    for name, found in rows.items():
         if found:
             _print_resources(name, found)
 
@@ -946,7 +884,4 @@ def stale(
         common.out.print(line, soft_wrap=True)
     entries = "1 entry" if len(found) == 1 else f"{len(found)} entries"
     total = len(catalog.entries)
-    common.err.print(
-        Text(f"{entries} of {total} not looked at since {limit.isoformat()}", style="dim"),
-        soft_wrap=True,
-    )
+    common.total(f"{entries} of {total} not looked at since {limit.isoformat()}")

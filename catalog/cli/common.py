@@ -6,12 +6,14 @@ neither read as rich's markup nor able to send the terminal an escape sequence.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich import box
@@ -30,6 +32,8 @@ out = Console(highlight=False, emoji=False, markup=False)
 
 err = Console(stderr=True, highlight=False, emoji=False, markup=False)
 """Standard error, for everything that is no answer."""
+
+_Thing = TypeVar("_Thing")
 
 PIPE_WIDTH = 100
 """Columns of text and panels where the output is no terminal."""
@@ -50,6 +54,11 @@ def load(root: Path | None) -> Catalog:
 def note(message: str) -> None:
     """One line on standard error."""
     err.print(Text(visible(message), style="yellow"), soft_wrap=True)
+
+
+def total(message: str) -> None:
+    """One line below an answer that counts what was listed, on standard error."""
+    err.print(Text(message, style="dim"), soft_wrap=True)
 
 
 def fail(message: str, hint: str = "") -> None:
@@ -95,6 +104,14 @@ def show_table(table: Table) -> None:
         out.print(table)
     lines = (line.rstrip() for line in capture.get().splitlines())
     write("\n".join(line for line in lines if line) + "\n")
+
+
+def apart(things: Iterable[_Thing], console: Console = out) -> Iterator[_Thing]:
+    """The things to print one after the other, with an empty line before all but the first."""
+    for number, thing in enumerate(things):
+        if number:
+            console.print()
+        yield thing
 
 
 def write(content: str) -> None:
@@ -306,22 +323,22 @@ ToolOption = Annotated[
 
 def make_filter(
     *,
-    type: Sequence[str] | None,
-    criterion: Sequence[str] | None,
-    budget: Sequence[str] | None,
-    data: Sequence[str] | None,
-    retraining: Sequence[str] | None,
-    weight_update: Sequence[str] | None,
-    kind: Sequence[str] | None,
-    year: str | None,
-    has_code: bool | None,
-    runs_here: bool | None,
-    text: str | None,
-    model: Sequence[str] | None = None,
-    calibrated_on: Sequence[str] | None = None,
-    finetuned_on: Sequence[str] | None = None,
-    evaluated_on: Sequence[str] | None = None,
-    tool: Sequence[str] | None = None,
+    type: Type = None,
+    criterion: Criterion = None,
+    budget: Budget = None,
+    data: Data = None,
+    retraining: Retraining = None,
+    weight_update: WeightUpdate = None,
+    kind: KindOption = None,
+    year: YearOption = None,
+    has_code: HasCode = None,
+    runs_here: RunsHere = None,
+    text: TextOption = None,
+    model: ModelOption = None,
+    calibrated_on: CalibratedOn = None,
+    finetuned_on: FinetunedOn = None,
+    evaluated_on: EvaluatedOn = None,
+    tool: ToolOption = None,
 ) -> Filter:
     """The filter that the options ask for; values may also be joined by commas."""
     from catalog.query import Filter, parse_years
@@ -349,3 +366,25 @@ def make_filter(
         evaluated_on=split(evaluated_on),
         tools=split(tool),
     )
+
+
+def with_filters(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with all options of `make_filter` in place of its parameter `wanted`."""
+    # Typer reads options off the signature; Filter is known to type checkers only.
+    known = {"Filter": object}
+    options = inspect.signature(make_filter, eval_str=True, locals=known).parameters
+    own = inspect.signature(command, eval_str=True, locals=known).parameters
+
+    @functools.wraps(command)
+    def filtering(**given: Any) -> None:
+        chosen = {name: given.pop(name) for name in options}
+        command(wanted=make_filter(**chosen), **given)
+
+    parameters = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, one in own.items()
+        for each in (options.values() if name == "wanted" else (one,))
+    ]
+    filtering.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    filtering.__annotations__ = {each.name: each.annotation for each in parameters}
+    return filtering

@@ -101,9 +101,7 @@ def add(
     if as_json:
         common.write_json([_result_data(result, dry_run) for result in results])
         return
-    for number, result in enumerate(results):
-        if number:
-            common.err.print()
+    for result in common.apart(results, common.err):
         _print_result(catalog, result, dry_run)
 
 

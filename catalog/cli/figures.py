@@ -81,10 +81,8 @@ def figures(
         _print_protocols(catalog, groups)
         return
     protocols = list(groups)
-    for number, (each, kept) in enumerate(groups.items()):
-        if number:
-            common.out.print()
-        for line in _heading(each, protocols[0] if number else None):
+    for each, kept in common.apart(groups.items()):
+        for line in _heading(each, None if each is protocols[0] else protocols[0]):
             common.out.print(line, soft_wrap=True)
         common.show_table(_table(catalog, each, kept))
     if len(protocols) > 1:
@@ -233,10 +231,7 @@ def _print_protocols(catalog: Catalog, groups: dict[Protocol, list[Figure]]) -> 
     common.show_table(table)
     total = sum(map(len, groups.values()))
     sources = len({figure.origin.identifier for kept in groups.values() for figure in kept})
-    common.err.print(
-        Text(f"{total} figures from {sources} sources under {len(groups)} protocols", style="dim"),
-        soft_wrap=True,
-    )
+    common.total(f"{total} figures from {sources} sources under {len(groups)} protocols")
 
 
 # show -------------------------------------------------------------------------------------
