@@ -63,10 +63,31 @@ def load(
     that cannot be loaded safely or cannot be pruned, PrunedexError where fetching fails.
     """
     where = resolve_device(device)
+    dtype = resolve_dtype(name, dtype)
+    folder, revision = locate(name)
+    model, tokenizer = _load_folder(folder, name, dtype)
+    model.to(where)  # type: ignore[arg-type]
+    info = ModelInfo(
+        name=name,
+        revision=revision,
+        parameters=sum(p.numel() for p in model.parameters()),
+        dtype=str(model.dtype).removeprefix("torch."),
+    )
+    return model, tokenizer, info
+
+
+def resolve_dtype(name: str, dtype: str) -> str:
+    """`auto` as float32 for the named models. Raises BadInput for a dtype that does not exist."""
     if dtype != "auto" and dtype not in DTYPES:
         raise BadInput(f"unknown dtype {dtype!r}", f"Choose auto, {', '.join(DTYPES)}.")
-    if name in MODELS and dtype == "auto":
-        dtype = "float32"
+    return "float32" if name in MODELS and dtype == "auto" else dtype
+
+
+def locate(name: str) -> tuple[Path, str]:
+    """The checked folder of the model `name`, fetched if need be, and its revision.
+
+    Raises as `load` does.
+    """
     if name in MODELS and name != "smollm2-135m":
         folder = ASSETS / name
         revision = folder_revision(folder)
@@ -82,15 +103,7 @@ def load(
             raise BadInput(f"no model is called {name!r}", _known_names(name))
         folder, revision = hub.model_folder(name, lambda config: _check_config(config, name))
         _check_folder(folder, name)
-    model, tokenizer = _load_folder(folder, name, dtype)
-    model.to(where)  # type: ignore[arg-type]
-    info = ModelInfo(
-        name=name,
-        revision=revision,
-        parameters=sum(p.numel() for p in model.parameters()),
-        dtype=str(model.dtype).removeprefix("torch."),
-    )
-    return model, tokenizer, info
+    return folder, revision
 
 
 def resolve_device(device: str) -> torch.device:
@@ -168,7 +181,7 @@ def _convert_smollm2(gguf: Path, folder: Path) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
     # The reader of GGUF has a progress bar of its own that cannot be switched off.
-    with _quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
         try:
             loaded = AutoModelForCausalLM.from_pretrained(
                 gguf.parent, gguf_file=gguf.name, dtype=torch.float32
@@ -306,18 +319,12 @@ def _load_folder(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     """Loads a checked checkpoint folder, on the CPU and in evaluation mode."""
     import torch
-    from transformers import AutoConfig, AutoTokenizer
 
     from impl.store import AUTO, attach_saved, describe_kind, read_checkpoint
 
-    with _quiet_transformers():
+    with quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
-            )
-            # A config may name a kernel on the hub here, which is code; the default is ours.
-            config._attn_implementation = None
-            config._experts_implementation = None
+            config = read_config(folder)
             kind, missing = describe_kind(config), list[str]()
             if getattr(config, "prunedex", None):
                 wanted = None if dtype == "auto" else getattr(torch, dtype)
@@ -339,19 +346,7 @@ def _load_folder(
         except Exception as error:  # whatever a file of unknown origin can provoke
             reason = str(error).strip().partition("\n")[0]
             raise PrunedexError(f"{name} could not be loaded: {reason}") from error
-        try:
-            # An encoder that is given tokens, and anything that sees images, needs no tokenizer.
-            wanted_tokenizer = kind == "decoder" or (folder / "tokenizer_config.json").exists()
-            tokenizer = (
-                AutoTokenizer.from_pretrained(
-                    folder, trust_remote_code=False, local_files_only=True
-                )
-                if wanted_tokenizer and kind != "convnet"
-                else None
-            )
-        except Exception as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise PrunedexError(f"the tokenizer of {name} could not be loaded: {reason}") from error
+        tokenizer = read_tokenizer(folder, name, kind)
     if missing:
         raise BadInput(
             f"{name} is incomplete: {len(missing)} weights that its config asks for are not in its "
@@ -359,6 +354,35 @@ def _load_folder(
         )
     model.eval()
     return model, tokenizer
+
+
+def read_config(folder: Path) -> Any:
+    """The config of a checked folder, without anything in it that would run code."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    # A config may name a kernel on the hub here, which is code; the default is ours.
+    config._attn_implementation = None
+    config._experts_implementation = None
+    return config
+
+
+def read_tokenizer(folder: Path, name: str, kind: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of a checked folder, if such a model needs one. Raises PrunedexError."""
+    from transformers import AutoTokenizer
+
+    # An encoder that is given tokens, and anything that sees images, needs no tokenizer.
+    wanted = kind == "decoder" or (folder / "tokenizer_config.json").exists()
+    if not wanted or kind == "convnet":
+        return None
+    try:
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # whatever a file of unknown origin can provoke
+        reason = str(error).strip().partition("\n")[0]
+        raise PrunedexError(f"the tokenizer of {name} could not be loaded: {reason}") from error
+    return found
 
 
 def _known_names(name: str) -> str:
@@ -369,7 +393,7 @@ def _known_names(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Silences progress bars and advice while a model is loaded; restores what was set."""
     from transformers.utils import logging
 

@@ -210,7 +210,7 @@ def save(
             mask = _umask()
             for path in [draft, *draft.rglob("*")]:
                 path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
-            _replace(draft, folder)
+            replace(draft, folder)
         except OSError as error:
             raise PrunedexError(f"cannot save to {folder}: {error.strerror or error}") from error
     return folder
@@ -244,7 +244,8 @@ def _beside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _replace(draft: Path, folder: Path) -> None:
+def replace(draft: Path, folder: Path) -> None:
+    """Rename `draft` to `folder`; what was there is put back if that fails, else deleted."""
     if not folder.exists():
         draft.rename(folder)
         return
