@@ -19,7 +19,6 @@ from pydantic import ValidationError
 
 from catalog.adding.draft import SCHEMA_LINE, scalar
 from catalog.adding.identifiers import arxiv, doi
-from catalog.adding.method import replace_text
 from catalog.errors import Problem, PrunedexError, shown
 from catalog.inventory import Inventory
 from catalog.reader import MAX_BYTES, Located, Location, parse_yaml, relative_name
@@ -27,6 +26,7 @@ from catalog.schema import DIMENSIONS, ROLES, Entry
 from catalog.store import PAPERS, Catalog
 from catalog.terms import Vocabulary
 from catalog.validation import model_at, spoken
+from catalog.writing import replace_text
 
 _ROUNDS = 100
 """How many fields of one file are put into place at most, a guard against walking in circles."""

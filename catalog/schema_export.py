@@ -7,9 +7,7 @@ vocabulary; with `--check` it only says whether the exported files are current.
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from catalog.schema import DataList, Dimension, Entry, ModelList, ToolList
 from catalog.site.published import published_schema
 from catalog.store import load_vocabulary
 from catalog.terms import Vocabulary
+from catalog.writing import replace_text
 
 FOLDER = Path("catalog") / "schema"
 """Where the exported schemas are, below the root."""
@@ -93,15 +92,7 @@ def write(root: Path) -> list[Path]:
     contents = exported(root)
     for file in written:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-                stream.write(contents[file])
-            Path(name).chmod(0o644)
-            Path(name).replace(file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_text(file, contents[file])
     return written
 
 

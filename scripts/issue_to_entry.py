@@ -13,12 +13,13 @@ import datetime as dt
 import sys
 from pathlib import Path
 
-from catalog.adding.draft import describe, target_of, write_new
+from catalog.adding.draft import describe, target_of
 from catalog.adding.form import FORM, MAX_CHARACTERS, answers, entry_of, labels
 from catalog.errors import PrunedexError
 from catalog.root import find_root
 from catalog.script import parser_of, run_script
 from catalog.store import Catalog
+from catalog.writing import write_new
 
 
 def run(given: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ import transformers
 
 from catalog.schema import DIMENSIONS
 from catalog.store import Catalog
+from catalog.writing import replace_text
 from impl.evidence import declared, toys_for
 from impl.experiments import observe_tags
 
@@ -77,9 +78,7 @@ def main() -> int:
                 status = 1
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(".draft")
-            draft.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
-            draft.replace(path)
+            replace_text(path, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     return status
 
 

@@ -8,9 +8,7 @@ No sentence of an abstract is written: only the few words that speak for a tag, 
 from __future__ import annotations
 
 import datetime as dt
-import os
 import re
-import tempfile
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
@@ -319,22 +317,6 @@ def target_of(root: Path, key: str, output: Path | None) -> Path:
     if output is None:
         return root / PAPERS / f"{key}.yaml"
     return output / f"{key}.yaml" if output.is_dir() else output
-
-
-def write_new(file: Path, text: str) -> None:
-    """Write a file that must not exist: whole or not at all. Raises PrunedexError if it does."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        temporary.chmod(0o644)
-        try:
-            os.link(temporary, file)  # fails where the file exists, unlike a rename
-        except FileExistsError:
-            raise PrunedexError(f"{file} exists already", "nothing was written") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def describe(fields: Iterable[tuple[int, str]]) -> str:

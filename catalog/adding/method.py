@@ -6,18 +6,16 @@ The template is plain magnitude within each output row, and says so: it passes t
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.adding.draft import write_new
 from catalog.errors import PrunedexError, UsageError, shown
 from catalog.methods import FOLDER, parse_method
 from catalog.reader import parse_yaml, read_text, relative_name
 from catalog.schema import Entry
 from catalog.store import Catalog
+from catalog.writing import replace_text, write_new
 
 TESTS = Path("tests") / "impl"
 """Where the tests of the methods are, below the root."""
@@ -187,17 +185,4 @@ def write_all(planned: Plan) -> None:
     except BaseException:
         for file in written:
             file.unlink(missing_ok=True)
-        raise
-
-
-def replace_text(file: Path, content: str) -> None:
-    """Replace a file by one that was written whole beside it."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(content)
-        Path(temporary).chmod(file.stat().st_mode & 0o777)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
         raise

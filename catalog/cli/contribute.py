@@ -206,7 +206,7 @@ def _prepare(
 
 
 def _write(results: list[_Result]) -> None:
-    from catalog.adding.draft import write_new
+    from catalog.writing import write_new
 
     written: list[Path] = []
     try:

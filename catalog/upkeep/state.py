@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +18,7 @@ from catalog.errors import Problem
 from catalog.reader import Located
 from catalog.results import read_json
 from catalog.schema import Entry, Repository, Text, Url
+from catalog.writing import replace_text
 
 FOLDER = Path("catalog") / "state"
 LINKS = FOLDER / "links.json"
@@ -168,13 +167,5 @@ def write(root: Path, file: Path, content: Links | Repositories) -> bool:
     if target.is_file() and target.read_text(encoding="utf-8") == text:
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    replace_text(target, text)
     return True
