@@ -7,19 +7,27 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.errors import PrunedexError, UsageError, shown
+from catalog.errors import Problem, PrunedexError, UsageError, shown, visible
+from catalog.results import FAILED
 
 DEFAULTS = ("main", "origin/main", "master", "origin/master")
 """The revisions that changes are compared with where none is named; the first that exists."""
 
+CODE = "result-changed"
+HELP = "A result never changes: restore it, and write a new one that supersedes it."
+
 
 @dataclass(frozen=True)
 class Changed:
-    """Paths below the root, with forward slashes, and the revision that they differ from."""
+    """Paths below the root, with forward slashes, and the revision that they differ from.
+
+    `modified` are those of `present` that the revision has, too.
+    """
 
     base: str
     present: frozenset[str]
     deleted: frozenset[str]
+    modified: frozenset[str] = frozenset()
 
 
 def changed(root: Path, base: str | None = None) -> Changed:
@@ -40,8 +48,45 @@ def changed(root: Path, base: str | None = None) -> Changed:
     every = _split(_git(root, *compare, start, "--", "."))
     deleted = _split(_git(root, *compare, "--diff-filter=D", start, "--", "."))
     new = _split(_git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", "."))
+    added = _split(_git(root, *compare, "--diff-filter=A", start, "--", "."))
     # A file may be deleted from the index and stand there again, untracked.
-    return Changed(name, frozenset((every - deleted) | new), frozenset(deleted - new))
+    again = {path for path in deleted & new if _differs(root, start, path)}
+    return Changed(
+        name,
+        present=frozenset((every - deleted) | new),
+        deleted=frozenset(deleted - new),
+        modified=frozenset((every - deleted - added) | again),
+    )
+
+
+def _differs(root: Path, start: str, path: str) -> bool:
+    """Whether an untracked file holds something else than the revision has at its place."""
+    there = _git(root, "rev-parse", f"{start}:./{path}").strip()
+    return there != _git(root, "hash-object", "--", path).strip()
+
+
+def rewritten(found: Changed) -> list[Problem]:
+    """A problem for every result that was there before and is not as it was.
+
+    What a run wrote stays: a later run supersedes it. Observed tags and records of failures are
+    no results, and come and go.
+    """
+    problems = []
+    for word, paths in (("changed", found.modified), ("deleted", found.deleted)):
+        for path in paths:
+            parts = path.split("/")
+            is_result = (
+                len(parts) == 4
+                and parts[:2] == ["impl", "results"]
+                and parts[2] != "tags"
+                and path.endswith(".json")
+                and not path.endswith(FAILED)
+            )
+            if is_result:
+                name = visible(path).replace("\n", "\\n")
+                message = f"this result was {word} since {visible(found.base)}"
+                problems.append(Problem(name, 1, 1, CODE, message, help=HELP))
+    return sorted(problems)
 
 
 def _commit(root: Path, name: str) -> str | None:

@@ -322,7 +322,7 @@ class Failure(_Record):
     method: Name
     options: Options = {}
     protocol: ProtocolNamed
-    environment: Environment
+    environment: Environment | None = None
     failed: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
     phase: Short | None = None
 

@@ -150,6 +150,17 @@ class Catalog:
         """The results that no later one supersedes, in the order of their files."""
         return heads(self.results)
 
+    @cached_property
+    def _results_in(self) -> dict[str, list[Result]]:
+        found: dict[str, list[Result]] = {}
+        for result in self.results:
+            found.setdefault(result.folder, []).append(result)
+        return found
+
+    def beside(self, result: Result) -> list[Result]:
+        """All results in the folder of one, itself too."""
+        return self._results_in.get(result.folder, [])
+
     def results_of(self, method: str) -> list[Result]:
         """The current results of a method, in the order of their files."""
         return [result for result in self.heads if result.method == method]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import ClassVar
 
 from catalog.errors import Problem, Severity
@@ -60,18 +60,3 @@ class Check(ABC):
     def in_dimension(self, dimension: str, message: str, *location: str | int) -> Problem:
         """A problem at a part of a vocabulary file."""
         return self.at((VOCABULARY / f"{dimension}.yaml").as_posix(), message, *location)
-
-
-def circle(identifier: str, parent: str | None, parents: Mapping[str, str | None]) -> str:
-    """The way from an id over its parents back to itself, as `a → b → a`; empty if none.
-
-    A circle is told once only: from its first id in the alphabet.
-    """
-    above: list[str] = []
-    current = parent
-    while current is not None and current != identifier and current not in above:
-        above.append(current)
-        current = parents.get(current)
-    if current != identifier or identifier != min([identifier, *above]):
-        return ""
-    return " → ".join([identifier, *above, identifier])

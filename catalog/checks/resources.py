@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from catalog.checks.base import Check, circle
+from catalog.checks.base import Check
 from catalog.errors import Problem, Severity, details, did_you_mean, listed, shown
+from catalog.forest import circle
 from catalog.inventory import SINGULAR
 from catalog.schema import RESOURCES, ROLES
 from catalog.store import PAPERS, RESOURCE_FOLDER

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from catalog.checks.base import Check, circle
+from catalog.checks.base import Check
 from catalog.errors import Problem, details, did_you_mean, shown
+from catalog.forest import circle
 
 
 class DuplicateValue(Check):

@@ -97,7 +97,7 @@ def check(
     form = CheckFormat.JSON if as_json else form or CheckFormat.TEXT
     catalog = Catalog.load(root)
     wanted = [_below(catalog.root, path) for path in paths or ()]
-    only = changes.changed_files(catalog.root, changed)
+    only, rewritten = changes.changed_files(catalog.root, changed)
 
     def reported(path: str) -> bool:
         return (not wanted or _is_wanted(path, wanted)) and (only is None or path in only)
@@ -107,7 +107,7 @@ def check(
     hidden = frozenset[str]() if strict else advice_codes()
     problems = [
         problem
-        for problem in catalog.problems
+        for problem in sorted([*catalog.problems, *rewritten])
         if problem.code not in hidden and reported(problem.path)
     ]
     errors = sum(problem.severity == "error" for problem in problems)

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from catalog.cli import common
 from catalog.cli.common import text
-from catalog.errors import PrunedexError, visible
+from catalog.errors import Problem, PrunedexError, visible
 from catalog.root import is_installed
 
 if TYPE_CHECKING:
@@ -48,11 +48,14 @@ class CheckCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def changed_files(root: Path, base: str | None) -> frozenset[str] | None:
-    """The paths to report on, as problems name them; None for all of them."""
+def changed_files(root: Path, base: str | None) -> tuple[frozenset[str] | None, list[Problem]]:
+    """The paths to report on, as problems name them, and what is wrong with their changing.
+
+    None for all paths, where nobody asked for changes.
+    """
     if base is None:
-        return None
-    from catalog.changed import changed
+        return None, []
+    from catalog.changed import changed, rewritten
 
     found = changed(root, base or None)
     count = len(found.present)
@@ -61,7 +64,9 @@ def changed_files(root: Path, base: str | None) -> frozenset[str] | None:
     if found.deleted:
         gone = "1 file is" if len(found.deleted) == 1 else f"{len(found.deleted)} files are"
         common.note(f"{gone} deleted; `prunedex check` says who still refers to them")
-    return frozenset(visible(path).replace("\n", "\\n") for path in found.present)
+    wrong = rewritten(found)
+    paths = [*found.present, *(problem.path for problem in wrong)]
+    return frozenset(visible(path).replace("\n", "\\n") for path in paths), wrong
 
 
 def fixed(catalog: Catalog, wanted: Callable[[str], bool]) -> Catalog:

@@ -140,6 +140,36 @@ RESULT: dict[str, Any] = {
     "cost": {"seconds": 1.5, "peak_memory_bytes": 1000},
 }  # fmt: skip
 
+PROTOCOL = """name = "small"
+title = "A small one"
+description = "For tests."
+kind = "decoder"
+seed = 0
+dtype = "float32"
+requires = []
+
+[model]
+name = "m"
+revision = "r"
+
+[calibration]
+source = "lee"
+revision = "r"
+samples = 4
+length = 8
+
+[evaluation]
+source = "lee"
+revision = "r"
+samples = 2
+length = 8
+sha256 = "ab"
+
+[budgets.weights]
+sparsity = [0.5, 0.7]
+pattern = ["2:4"]
+"""
+
 VERIFICATION: dict[str, Any] = {
     "schema": 1,
     "method": "zero-out",
@@ -243,7 +273,8 @@ FILES: dict[str, Any] = {
     "papers/first2023base.yaml": ENTRY,
     "papers/second2024next.yaml": merged(ENTRY, SECOND),
     "impl/methods/zero_out.py": METHOD,
-    "impl/results/small/zero-out-50.json": RESULT,
+    "impl/protocols/small.toml": PROTOCOL,
+    "impl/results/small/zero-out-0.5.json": RESULT,
     "impl/results/tags/zero-out.json": VERIFICATION,
     **{f"catalog/vocabulary/{name}.yaml": dimension(name) for name in _VALUES},
     "catalog/resources/models.yaml": MODELS,
@@ -289,7 +320,8 @@ def write_catalog(root: Path, changes: Mapping[str, Any] | None = None) -> Path:
         if change is None or isinstance(change, str):
             files[path] = change
         else:
-            start = files.get(path) or a_third(Path(path).stem)
+            run = RESULT if path.startswith("impl/results/") else None
+            start = files.get(path) or run or a_third(Path(path).stem)
             files[path] = merged(start, change)
     (root / "papers").mkdir(parents=True, exist_ok=True)
     for path, content in files.items():

@@ -350,7 +350,7 @@ def test_text_is_neither_markup_nor_escape_sequence(run: Run, command: list[str]
         "impl/results/tags/zero-out.json": {
             "tags": {"type": {"unstructured": {"holds": False, "observed": "\x1b[31m"}}}
         },
-        "impl/results/small/zero-out-50.json": {"options": {"\x1b[31m": "\x9b"}},
+        "impl/results/small/zero-out-0.5.json": {"options": {"\x1b[31m": "\x9b"}},
     }  # fmt: skip
     _, out, err = run(*command, changes=changes)
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out + err)

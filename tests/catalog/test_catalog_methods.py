@@ -152,7 +152,7 @@ def test_any_source(text: str, inside: bool) -> None:
 def test_results_and_observed_tags(load: Any) -> None:
     catalog = load()
     (result,) = catalog.results
-    assert result.path == "impl/results/small/zero-out-50.json"
+    assert result.path == "impl/results/small/zero-out-0.5.json"
     assert (result.method, result.options["sparsity"]) == ("zero-out", 0.5)
     assert result.protocol.calibration is None
     assert result.quality.perplexity_after == 22.25
