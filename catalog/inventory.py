@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from catalog.errors import UsageError, closest, details
+from catalog.forest import Forest
 from catalog.schema import RESOURCES, ROLES, Entry, ModelResource, Resource
 
 SINGULAR = {"models": "model", "datasets": "data set", "tools": "tool"}
@@ -31,7 +32,7 @@ class Inventory:
         self._items: dict[str, dict[str, Resource]] = {}
         self._names: dict[str, dict[str, Resource]] = {}
         self._folded: dict[str, dict[str, Resource]] = {}
-        self._children: dict[str, dict[str, list[Resource]]] = {}
+        self._forests: dict[str, Forest] = {}
         for group in RESOURCES:
             if group not in lists:
                 continue
@@ -40,18 +41,16 @@ class Inventory:
                 items.setdefault(item.id, item)
             names: dict[str, Resource] = {}
             folded: dict[str, Resource] = {}
-            children: dict[str, list[Resource]] = {}
             for item in items.values():
                 names.setdefault(item.name, item)
-                if item.parent is not None:
-                    children.setdefault(item.parent, []).append(item)
             # Another item's own name or id goes before a mere alias.
             for text_of in (_own, _aliases):
                 for item in items.values():
                     for text in text_of(item):
                         folded.setdefault(text.casefold(), item)
             self._items[group], self._names[group] = items, names
-            self._folded[group], self._children[group] = folded, children
+            self._folded[group] = folded
+            self._forests[group] = Forest({item.id: item.parent for item in items.values()})
 
     def __contains__(self, group: object) -> bool:
         return group in self._items
@@ -95,36 +94,25 @@ class Inventory:
 
     def roots(self, group: str) -> list[Resource]:
         """The items without a known parent, in the order of the file."""
-        items = self._items.get(group, {})
-        return [item for item in items.values() if item.parent not in items]
+        return self._those(group, self._forest(group).roots())
 
     def children(self, group: str, identifier: str) -> list[Resource]:
         """The items right below one, in the order of the file."""
-        return list(self._children.get(group, {}).get(identifier, ()))
+        return self._those(group, self._forest(group).children(identifier))
 
     def ancestors(self, group: str, identifier: str) -> list[Resource]:
         """The items above one, nearest first; empty for a root or an unknown id."""
-        items = self._items.get(group, {})
-        found: list[Resource] = []
-        current = items.get(identifier)
-        while current is not None and current.parent in items:
-            above = items[current.parent]
-            if above.id == identifier or above in found:
-                break
-            found.append(above)
-            current = above
-        return found
+        return self._those(group, self._forest(group).ancestors(identifier))
 
     def descendants(self, group: str, identifier: str) -> set[str]:
         """An item's id with all ids below it."""
-        found: set[str] = set()
-        waiting = [identifier]
-        while waiting:
-            current = waiting.pop()
-            if current not in found:
-                found.add(current)
-                waiting.extend(child.id for child in self.children(group, current))
-        return found
+        return self._forest(group).descendants(identifier)
+
+    def _forest(self, group: str) -> Forest:
+        return self._forests.get(group) or Forest()
+
+    def _those(self, group: str, identifiers: Iterable[str]) -> list[Resource]:
+        return [self._items[group][each] for each in identifiers]
 
     def ordered(self, group: str) -> list[tuple[Resource, int]]:
         """Every item with its depth, each parent right before its children."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from catalog.errors import UsageError, details, did_you_mean, listed
+from catalog.forest import Forest
 from catalog.schema import DIMENSIONS, Dimension, Value
 
 
@@ -21,18 +22,13 @@ class Vocabulary:
             name: dimensions[name] for name in DIMENSIONS if name in dimensions
         }
         self._values: dict[str, dict[str, Value]] = {}
-        self._children: dict[str, dict[str, list[str]]] = {}
+        self._forests: dict[str, Forest] = {}
         for name, dimension in self.dimensions.items():
             values: dict[str, Value] = {}
-            children: dict[str, list[str]] = {}
             for value in dimension.values:
-                if value.id in values:
-                    continue
-                values[value.id] = value
-                if value.parent is not None:
-                    children.setdefault(value.parent, []).append(value.id)
+                values.setdefault(value.id, value)
             self._values[name] = values
-            self._children[name] = children
+            self._forests[name] = Forest({value.id: value.parent for value in values.values()})
 
     def __contains__(self, dimension: object) -> bool:
         return dimension in self.dimensions
@@ -74,33 +70,19 @@ class Vocabulary:
 
     def children(self, dimension: str, value: str) -> list[str]:
         """The ids right below a value, in the order of the file."""
-        return list(self._children.get(dimension, {}).get(value, ()))
+        return self._forest(dimension).children(value)
 
     def roots(self, dimension: str) -> list[str]:
         """The ids without a known parent, in the order of the file."""
-        values = self._values.get(dimension, {})
-        return [key for key, value in values.items() if value.parent not in values]
+        return self._forest(dimension).roots()
 
     def ancestors(self, dimension: str, value: str) -> list[str]:
         """The ids above a value, nearest first; empty for a root or an unknown id."""
-        values = self._values.get(dimension, {})
-        found: list[str] = []
-        current = values.get(value)
-        while current is not None and current.parent in values:
-            parent = current.parent
-            if parent == value or parent in found:
-                break
-            found.append(parent)
-            current = values[parent]
-        return found
+        return self._forest(dimension).ancestors(value)
 
     def descendants(self, dimension: str, value: str) -> set[str]:
         """A value's id with all ids below it."""
-        found: set[str] = set()
-        waiting = [value]
-        while waiting:
-            current = waiting.pop()
-            if current not in found:
-                found.add(current)
-                waiting.extend(self.children(dimension, current))
-        return found
+        return self._forest(dimension).descendants(value)
+
+    def _forest(self, dimension: str) -> Forest:
+        return self._forests.get(dimension) or Forest()
