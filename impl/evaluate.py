@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from impl.losses import batches, logits
+from impl.calibration import Calibration
+from impl.losses import Batch, Data, batches, logits
 from impl.session import evaluating
 from impl.tasks import LabelledData
+
+BATCH = {"windows": 1, "labelled": 50}
+"""Samples that are evaluated at a time"""
 
 
 @torch.no_grad()
@@ -24,15 +28,7 @@ def perplexity(
     Windows are independent: the first token of each is only context. The
     model runs in evaluation mode, its training flags are put back.
     """
-    losses = []
-    with evaluating(model):
-        for index, window in enumerate(tokens.to(model.device)):
-            logits = model(window[None], use_cache=False).logits[0, :-1]
-            losses.append(cross_entropy(logits.float(), window[1:]).item())
-            if progress:
-                progress(index + 1, len(tokens))
-    mean = math.fsum(losses) / len(losses)
-    return math.exp(mean) if mean < 700 else math.inf
+    return summary(scores(model, Calibration(tokens, "", "", 0), progress), "perplexity")
 
 
 @torch.no_grad()
@@ -40,18 +36,61 @@ def accuracy(
     model: PreTrainedModel,
     data: LabelledData,
     progress: Callable[[int, int], None] | None = None,
-    batch_size: int = 50,
+    batch_size: int = BATCH["labelled"],
 ) -> float:
     """The share of samples whose label gets the highest score; ties go to the first label.
 
     The model runs in evaluation mode, its training flags are put back.
     """
-    right = done = 0
+    return summary(scores(model, data, progress, batch_size), "accuracy")
+
+
+def metric_of(data: Data) -> str:
+    """What is measured on such data: `accuracy` on labelled samples, `perplexity` on text."""
+    return "accuracy" if isinstance(data, LabelledData) else "perplexity"
+
+
+def summary(found: Sequence[float], metric: str) -> float:
+    """The scores of all samples as one value of `metric`: exp of their mean, or their mean."""
+    mean = math.fsum(found) / len(found)
+    if metric == "accuracy":
+        return mean
+    return math.exp(mean) if mean < 700 else math.inf
+
+
+@torch.no_grad()
+def scores(
+    model: PreTrainedModel,
+    data: Data,
+    progress: Callable[[int, int], None] | None = None,
+    batch_size: int | None = None,
+) -> list[float]:
+    """A score for every sample of `data`, see `score_of`."""
+    size = batch_size or batch_of(data)
+    total = len(data) if isinstance(data, LabelledData) else len(data.tokens)
+    found: list[float] = []
     with evaluating(model):
-        for batch in batches(data, batch_size, model.device):
-            assert batch.labels is not None
-            right += int(logits(model, batch).argmax(-1).eq(batch.labels).sum())
-            done += len(batch)
+        for batch in batches(data, size, model.device):
+            found += score_of(predictions(model, batch), batch)
             if progress:
-                progress(done, len(data))
-    return right / len(data)
+                progress(len(found), total)
+    return found
+
+
+def batch_of(data: Data) -> int:
+    """How many samples of such data are evaluated at a time."""
+    return BATCH["labelled" if isinstance(data, LabelledData) else "windows"]
+
+
+def predictions(model: nn.Module, batch: Batch) -> Tensor:
+    """Logits in float32 of what is predicted: (samples, length − 1, vocabulary), or (samples, labels)."""
+    found = logits(model, batch)
+    return (found[:, :-1] if batch.labels is None else found).float()
+
+
+def score_of(found: Tensor, batch: Batch) -> list[float]:
+    """Of each window the mean token loss in nats; of each labelled sample 1 if it is right, else 0."""
+    if batch.labels is not None:
+        return [float(right) for right in found.argmax(-1).eq(batch.labels).tolist()]
+    targets = batch.inputs["input_ids"][:, 1:]
+    return [cross_entropy(f, t).item() for f, t in zip(found, targets, strict=True)]

@@ -7,11 +7,13 @@ comparable, or not.
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 import platform
 import subprocess
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,15 @@ import transformers
 from transformers import PreTrainedModel
 
 from impl.calibration import Calibration, check_length, load_calibration
-from impl.evaluate import accuracy, perplexity
+from impl.dense import compare, sizes, sketch, speeds
+from impl.evaluate import metric_of, scores, summary
 from impl.families import Kind
 from impl.labelled import load_labelled
 from impl.model import all_views, kind_of
 from impl.registry import Method, Report, check_kind, check_model, check_options, find, prune
 from impl.runtime import attached
 from impl.sources import ModelInfo, load
+from impl.standards import standards
 from impl.store import AUTO, check_target, save
 from impl.tasks import LabelledData
 
@@ -36,26 +40,6 @@ Stage = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
 
 STANDARD = "smollm2-lee-1"
 LENGTH = 512
-
-
-@dataclass(frozen=True)
-class Standard:
-    """A protocol with a name: what must be the same in every run of it, besides float32."""
-
-    model: str
-    source: str
-    samples: int
-    evaluation_samples: int
-    length: int | None
-    """Tokens in a window; None for labelled samples"""
-
-
-STANDARDS = {
-    STANDARD: Standard("smollm2-135m", "lee", 32, 16, 512),
-    "tiny-moe-1": Standard("tiny-moe", "synthetic", 32, 16, 512),
-    "tiny-encoder-1": Standard("tiny-encoder", "agreement", 512, 1000, None),
-    "tiny-convnet-1": Standard("tiny-convnet", "shapes", 512, 1000, None),
-}
 SAMPLES = {"text": (32, 16), "labels": (512, 1000)}
 """How many samples calibrate and evaluate where nothing is said, of windows and of labelled data."""
 
@@ -73,7 +57,10 @@ class Request:
     method: str
     model: str | None = None
     calibration: str | None = None
+    evaluation: str | None = None
+    """Where to evaluate, if not on the other part of what calibrates"""
     samples: int | None = None
+    evaluation_samples: int | None = None
     length: int | None = None
     seed: int = 0
     device: str = "auto"
@@ -81,6 +68,12 @@ class Request:
     options: dict[str, Any] | None = None
     save: Path | None = None
     overwrite: bool = False
+    dense: bool = False
+    """Compare with the dense model in the same process, see `impl.dense`; takes memory for both"""
+    after: Callable[[Any, Any, Any], dict[str, Any]] | None = None
+    """Called with (dense, pruned, tokenizer) in such a run; what it returns goes into the record"""
+    timed: bool = True
+    """Record times; they mean nothing where the machine does other work meanwhile"""
 
 
 def model_of(method: Method) -> str:
@@ -110,15 +103,6 @@ def read_data(
     return load_labelled(source, kind, tokenizer, samples, seed, split)
 
 
-def measure(
-    model: PreTrainedModel, data: Windows, advance: Callable[[int, int, str], None]
-) -> tuple[str, float]:
-    """The metric that fits the data, and its value: perplexity, or accuracy on labels."""
-    if isinstance(data, LabelledData):
-        return "accuracy", accuracy(model, data, lambda i, n: advance(i, n, f"sample {i}"))
-    return "perplexity", perplexity(model, data.tokens, lambda i, n: advance(i, n, f"window {i}"))
-
-
 def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
     """Carry out `request`; returns the record (see `protocol`) and the method's report.
 
@@ -131,7 +115,8 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
     if request.save:
         check_target(request.save, request.overwrite)
     name = request.model or model_of(chosen)
-    with stage("Loading the model"):
+    phases = Phases(stage)
+    with phases("load", "Loading the model"):
         model, tokenizer, info = load(name, request.device, request.dtype)
         check_kind(chosen, model)
         kind = kind_of(model)
@@ -142,24 +127,25 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
         machine = environment(model.device)  # now: the checkout may change during a long run
     source = request.calibration or source_of(name, kind)
     few, many = SAMPLES["text" if kind == "decoder" else "labels"]
-    with stage("Reading the data"):
-        evaluation = read_data(source, kind, tokenizer, many, length, request.seed, "evaluation")
+    reading = (kind, tokenizer)
+    with phases("data", "Reading the data"):
+        many = request.evaluation_samples or many
+        measured_on = request.evaluation or source
+        evaluation = read_data(measured_on, *reading, many, length, request.seed, "evaluation")
         calibration = (
-            read_data(
-                source,
-                kind,
-                tokenizer,
-                request.samples or few,
-                length,
-                request.seed,
-                "calibration",
-            )
+            read_data(source, *reading, request.samples or few, length, request.seed, "calibration")
             if chosen.needs != "nothing"
             else None
         )
-    with stage("Measuring before") as advance:
-        metric, before = measure(model, evaluation, advance)
-    with stage(f"Pruning with {request.method}") as advance:
+    metric = metric_of(evaluation)
+    found: dict[str, list[float]] = {}
+    size = {}
+    if request.dense:
+        size["before"] = sizes(model, evaluation)
+    else:
+        with phases("dense", "Measuring before") as advance:
+            found["dense"] = scores(model, evaluation, _samples(advance))
+    with phases("prune", f"Pruning with {request.method}") as advance:
         report = prune(
             model,
             request.method,
@@ -168,10 +154,34 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
             progress=advance,
             **options,
         )
-    with stage("Measuring after") as advance:
-        _, after = measure(model, evaluation, advance)
+    extra: dict[str, Any] = {}
+    if request.dense:
+        with phases("compare", "Comparing with the dense model") as advance:
+            dense, _, _ = load(name, request.device, request.dtype)
+            found, extra["distance"] = compare(dense, model, evaluation, advance)
+        if request.timed:
+            with phases("time", "Timing both") as advance:
+                extra["speed"] = speeds(dense, model, evaluation, advance)
+        if request.after:
+            with phases("tasks", "Running the tasks"):
+                extra |= request.after(dense, model, tokenizer)
+        size["after"] = sizes(model, evaluation)
+        extra["size"] = {what: {when: size[when][what] for when in size} for what in size["before"]}
+        if report.layers:
+            extra["layers"] = {layer.name: round(layer.sparsity, 6) for layer in report.layers}
+            extra["sketch"] = sketch(model)
+    else:
+        with phases("evaluate", "Measuring after") as advance:
+            found["pruned"] = scores(model, evaluation, _samples(advance))
+    before, after = (summary(found[which], metric) for which in ("dense", "pruned"))
+    cost: dict[str, Any] = {
+        "peak_memory_bytes": report.peak_memory_bytes,
+        "memory_before_bytes": report.memory_before_bytes,
+    }
+    if request.timed:
+        cost = {"seconds": round(report.seconds, 3), "phases": phases.seconds, **cost}
     record = {
-        "schema": 1,
+        "schema": 2,
         "method": request.method,
         "options": report.options,
         "protocol": protocol(info, calibration, evaluation, request.seed),
@@ -184,11 +194,10 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
             "total": report.total,
         },
         "parameters": {"before": report.parameters[0], "after": report.parameters[1]},
-        "quality": {f"{metric}_before": before, f"{metric}_after": after},
-        "cost": {
-            "seconds": round(report.seconds, 3),
-            "peak_memory_bytes": report.peak_memory_bytes,
-        },
+        "quality": {f"{metric}_before": _finite(before), f"{metric}_after": _finite(after)},
+        "scores": {name: [_finite(x) for x in values] for name, values in found.items()},
+        **extra,
+        "cost": cost,
         "details": report.details,
         "loads_with": "prunedex"
         if getattr(model.config, "prunedex", None) or attached(model)
@@ -199,6 +208,30 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
         with stage(f"Saving to {request.save}"):
             save(model, tokenizer, request.save, record, request.overwrite)
     return record, report
+
+
+class Phases:
+    """Opens the stages of a run and keeps, by name, how many seconds each took."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str, title: str) -> Iterator[Callable[[int, int, str], None]]:
+        started = time.perf_counter()
+        with self._stage(title) as advance:
+            yield advance
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+def _samples(advance: Callable[[int, int, str], None]) -> Callable[[int, int], None]:
+    return lambda done, total: advance(done, total, f"sample {done}")
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity; what is not finite is null."""
+    return value if math.isfinite(value) else None
 
 
 def evaluate(
@@ -222,7 +255,8 @@ def evaluate(
             source or source_of(name, kind), kind, tokenizer, many, length, seed, "evaluation"
         )
     with stage("Measuring") as advance:
-        metric, value = measure(model, data, advance)
+        metric = metric_of(data)
+        value = summary(scores(model, data, _samples(advance)), metric)
     linear = [m.weight for m in model.modules() if isinstance(m, torch.nn.Linear)]
     zeros = sum(int((weight == 0).sum()) for weight in linear)
     total = sum(weight.numel() for weight in linear)
@@ -240,7 +274,7 @@ def protocol(
 ) -> dict[str, Any]:
     """Everything that a number depends on besides the method and the machine.
 
-    `name` is one of `STANDARDS` exactly if the run followed that protocol.
+    `name` is one of `impl.standards` exactly if the run followed that protocol.
     """
 
     def shape(data: Windows) -> tuple[int, int | None]:
@@ -259,21 +293,9 @@ def protocol(
             "sha256": data.sha256,
         }
 
-    name = None
-    for candidate, standard in STANDARDS.items():
-        wanted = (standard.samples, standard.length)
-        measured = (standard.evaluation_samples, standard.length)
-        if (
-            (info.name, info.dtype, seed) == (standard.model, "float32", 0)
-            and (calibration is None or shape(calibration) == wanted)
-            and (calibration is None or calibration.source == standard.source)
-            and (evaluation.source, *shape(evaluation)) == (standard.source, *measured)
-        ):
-            name = candidate
-    return {
-        "name": name,
+    found: dict[str, Any] = {
         "model": {
-            "name": info.name,
+            "name": info.name.partition("@")[0],
             "revision": info.revision,
             "parameters": info.parameters,
             "dtype": info.dtype,
@@ -282,6 +304,8 @@ def protocol(
         "evaluation": described(evaluation),
         "seed": seed,
     }
+    followed = (name for name, standard in standards().items() if not standard.differs(found))
+    return {"name": next(followed, None), **found}
 
 
 def _length(model: PreTrainedModel, length: int | None) -> int:
@@ -292,7 +316,7 @@ def _length(model: PreTrainedModel, length: int | None) -> int:
     return chosen
 
 
-def environment(device: torch.device) -> dict[str, str | None]:
+def environment(device: torch.device) -> dict[str, str | int | None]:
     """Versions, hardware and commit of this run."""
     hardware = f"{platform.machine()}, {os.cpu_count()} cores"
     if device.type == "cuda":
@@ -303,6 +327,7 @@ def environment(device: torch.device) -> dict[str, str | None]:
         "transformers": transformers.__version__,
         "device": device.type,
         "hardware": hardware,
+        "threads": torch.get_num_threads(),
         "commit": _commit(),
         "date": dt.date.today().isoformat(),
     }

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from catalog.cli import catalog, contribute, figures, run, site
+from catalog.cli import bench, catalog, contribute, figures, results, run, site
 from catalog.cli.common import fail, write
 from catalog.errors import PrunedexError, visible
 
@@ -47,8 +47,10 @@ def _start(
 
 catalog.register(app)
 figures.register(app)
+results.register(app)
 contribute.register(app)
 run.register(app)
+bench.register(app)
 site.register(app)
 
 

@@ -188,8 +188,8 @@ def run(
 
     Every method has options of its own, its budget among them: prunedex run wanda --help
     """
-    _known(method)
-    with _people_errors():
+    known_method(method)
+    with people_errors():
         from impl import pipeline
 
         request = pipeline.Request(
@@ -234,8 +234,8 @@ def check_method(
     ] = False,
 ) -> None:
     """Run the contract on a method, and its six tags: what it keeps, and what it breaks, in words."""
-    _known(method)
-    with _people_errors():
+    known_method(method)
+    with people_errors():
         from impl.contract import CHECKS
         from impl.contract import check_method as outcomes
         from impl.evidence import toys_for
@@ -356,7 +356,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure the perplexity or accuracy of a model as it is, for example of a saved one."""
-    with _people_errors():
+    with people_errors():
         from impl import pipeline
 
         with stages() as stage:
@@ -393,7 +393,7 @@ def fetch(
         if name not in names:
             hint = details(did_you_mean(name, names), f"there are {listed(sorted(names))}")
             raise UsageError(f"there is nothing called '{name}' to fetch{hint}")
-    with _people_errors():
+    with people_errors():
         from impl import artefacts, sources
 
         if not what or "lee" in what:
@@ -402,7 +402,7 @@ def fetch(
             write(f"smollm2-135m  {sources.smollm2_folder()[0]}\n")
 
 
-def _known(method: str) -> None:
+def known_method(method: str) -> None:
     """Look a method up by its file name, before torch is imported for nothing."""
     root = Path(__file__).resolve().parents[2]
     names = [file.stem.replace("_", "-") for file in method_files(root)]
@@ -412,7 +412,7 @@ def _known(method: str) -> None:
 
 
 @contextmanager
-def _people_errors() -> Iterator[None]:
+def people_errors() -> Iterator[None]:
     """Turn the errors that `impl` raises for people into those of the command line."""
     # Downloads are shown by our own bars, and nothing may be reported to anyone.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -491,8 +491,8 @@ def _show_run(record: dict[str, Any]) -> None:
     less = 1 - parameters["after"] / parameters["before"]
     table.add_row(
         text(record["method"], style="bold"),
-        f"{quality[f'{metric}_before']:.3f}",
-        text(f"{quality[f'{metric}_after']:.3f}", style="bold"),
+        _value(quality[f"{metric}_before"]),
+        text(_value(quality[f"{metric}_after"]), style="bold"),
         _amount(budget["asked"], budget["unit"]) + (f" ({pattern})" if pattern else ""),
         _amount(budget["achieved"], budget["unit"]),
         f"{parameters['after']:,}" + (f" (−{less:.1%})" if less else ""),
@@ -501,6 +501,10 @@ def _show_run(record: dict[str, Any]) -> None:
     )
     show(table)
     show(text(_protocol_line(record), style="dim"))
+
+
+def _value(value: float | None) -> str:
+    return "∞" if value is None else f"{value:.3f}"
 
 
 def _amount(value: float, unit: str) -> str:
