@@ -51,7 +51,13 @@ class View:
 
     @property
     def W(self) -> Tensor:
-        return self.stored if self.rows is None else self.stored[self.rows.to(self.stored.device)]
+        stored = self.stored
+        if stored.is_meta:
+            raise Unsupported(
+                f"{self.name} is not in memory now: a model on disk is there one block at a time",
+                "Run this method with the whole model in memory.",
+            )
+        return stored if self.rows is None else stored[self.rows.to(stored.device)]
 
     @W.setter
     def W(self, value: Tensor) -> None:

@@ -9,7 +9,7 @@ import pkgutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -28,6 +28,9 @@ from impl.session import Progress, Session, session
 from impl.surgery import settle
 from impl.tasks import LabelledData
 from impl.units import UNITS, Unit
+
+if TYPE_CHECKING:
+    from impl.offload import Offload
 
 Function = TypeVar("Function", bound=Callable[..., "Amount | None"])
 GIVEN = ("model", "calibration")
@@ -98,6 +101,7 @@ RUNS_OWN = frozenset(
         "dtype",
         "save",
         "overwrite",
+        "offload",
         "json",
     ]
 )
@@ -205,6 +209,7 @@ def prune(
     device: str | torch.device | None = None,
     batch_size: int = 1,
     progress: Progress | None = None,
+    offload: Offload | None = None,
     **options: Any,
 ) -> Report:
     """Prune `model` in place with a method of the catalog.
@@ -215,7 +220,7 @@ def prune(
     `pattern` is an N:M pattern such as "2:4", which implies its sparsity.
     `calibration` is text, or labelled samples for methods that need labels.
     `device` is where one block at a time is worked on while the model stays
-    where it is.
+    where it is. `offload` is what `impl.offload` gives for a model on disk.
 
     Raises `BadInput` (a ValueError) for a wrong budget, pattern, option or
     calibration and `Unsupported` for a model that the method cannot prune; the
@@ -227,26 +232,30 @@ def prune(
     arguments = check_options(chosen, options, model)
     nm = arguments.get("pattern")
     targets = all_views(model) if kind_of(model) != "convnet" else []
-    check_model(targets, nm)
+    check_model(targets, nm, on_disk=offload is not None)
     given = dict(arguments)
     if chosen.needs != "nothing":
         given["calibration"] = _check_data(model, chosen, calibration)
     if batch_size < 1:
         raise BadInput(f"batch size {batch_size} is below 1")
     unit = chosen.unit
-    settings = Session(torch.device(device) if device else None, batch_size, progress)
+    settings = Session(
+        torch.device(device) if device else None, batch_size, progress, offload=offload
+    )
     before = unit.count(model) if unit.count else 0
     parameters = _parameters(model)
     started = time.perf_counter()
     memory = PeakMemory(next(model.parameters()).device, settings.device)
     with memory, torch.no_grad(), session(model, settings, seed):
         amount = chosen.run(model, **given)
+        if offload is not None:
+            offload.finish_blocks()
     seconds = time.perf_counter() - started
     layers: list[Layer] = []
     if amount is not None:
         removed, total = amount.removed, amount.total
     elif unit.name == "weights":
-        layers = [Layer(view.name, int((view.W == 0).sum()), view.numel) for view in targets]
+        layers = offload.layers() if offload is not None else layers_of(targets)
         removed, total = sum(layer.removed for layer in layers), before
     else:
         assert unit.count is not None, f"{method} does not say what it removed"
@@ -277,6 +286,11 @@ def prune(
             "This is a defect of the method, not of your input.",
         )
     return report
+
+
+def layers_of(targets: list[View]) -> list[Layer]:
+    """How many weights of each view are zero."""
+    return [Layer(view.name, int((view.W == 0).sum()), view.numel) for view in targets]
 
 
 def _parameters(model: nn.Module) -> int:
@@ -361,13 +375,13 @@ def check_options(
     return found
 
 
-def check_model(targets: list[View], pattern: NM | None) -> None:
+def check_model(targets: list[View], pattern: NM | None, on_disk: bool = False) -> None:
     """Raises `Unsupported` for weights that cannot be pruned, `BadInput` if the pattern does not fit."""
     for view in targets:
-        if view.stored.is_meta:
+        if view.stored.is_meta and not on_disk:
             raise Unsupported(
                 f"{view.name} has no values in memory (it is on the meta device)",
-                "Load the whole model, without offloading to disk.",
+                "Load the whole model, or prune its folder: prunedex run … --offload.",
             )
         if not view.stored.is_floating_point():
             raise Unsupported(

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from impl.offload import Offload
 
 Progress = Callable[[int, int, str], None]
 """Is called with (blocks done, blocks in all, what is being worked on)."""
@@ -22,7 +25,8 @@ class Session:
 
     `read` counts, by the name of the statistic, how many windows a method
     looked at; the tag checks rest on it. `details` is what a method wants its
-    report to say besides the budget, as JSON.
+    report to say besides the budget, as JSON. `offload` is where the blocks come
+    from if the model is not in memory.
     """
 
     device: torch.device | None = None
@@ -31,6 +35,7 @@ class Session:
     read: Counter[str] = field(default_factory=Counter)
     details: dict[str, Any] = field(default_factory=dict)
     undo: ExitStack = field(default_factory=ExitStack)
+    offload: Offload | None = None
 
 
 _current: ContextVar[Session | None] = ContextVar("session", default=None)

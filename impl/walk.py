@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +19,38 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 """A block's own arguments behind the hidden state: positional, by keyword."""
 
 
+class Hidden(Protocol):
+    """Hidden states, one a batch: a list, or something on disk that acts as one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, batch: int, /) -> Tensor: ...
+
+    def __setitem__(self, batch: int, value: Tensor, /) -> None: ...
+
+    def append(self, value: Tensor, /) -> None: ...
+
+
 @dataclass
-class _Activations:
+class Activations:
     """What flows between the blocks: one hidden state and one call per batch."""
 
-    hidden: list[Tensor]
+    hidden: Hidden
     """(batch, length, width) each, the input of the next block"""
     calls: list[list[Call]]
     """[block][batch]"""
+    windows: int
+    as_tuple: bool = False
+    """Whether the blocks return the hidden state within a tuple"""
 
 
 class Block:
     """A block on the walk: its views, and statistics of what goes into them."""
 
-    def __init__(self, model: nn.Module, index: int, activations: _Activations | None) -> None:
+    def __init__(self, model: nn.Module, index: int, activations: Activations | None) -> None:
         self.index = index
-        self._ahead: list[Tensor] | None = None
+        self.ahead: Hidden | None = None
+        """What the block passes on, where that is known before it is pruned"""
         self.module = blocks(model)[index]
         self.views: list[View] = views(model, index)
         self._activations = activations
@@ -67,7 +84,7 @@ class Block:
             for batch in range(self.batches):
                 self.run(batch)
                 last = None
-        current().read[statistic.__name__] += sum(len(h) for h in self._activations.hidden)
+        current().read[statistic.__name__] += self._activations.windows
         for view in self.views:
             if view.tap in owner:
                 yield view, sums[owner[view.tap]]
@@ -93,7 +110,7 @@ class Block:
     def before_and_after(self) -> Iterator[tuple[Tensor, Tensor]]:
         """For each batch, the hidden state before and after the block, (batch, length, width)."""
         for batch in range(self.batches):
-            after = self._ahead[batch] if self._ahead is not None else self.run(batch)
+            after = self.ahead[batch] if self.ahead is not None else self.run(batch)
             current().read["before_and_after"] += len(after)
             yield self.inputs(batch), after
 
@@ -126,10 +143,10 @@ class Block:
             return _first(self.module(hidden, *args, **kwargs))
         return _first(functional_call(self.module, dict(weights), (hidden, *args), kwargs))
 
-    def _advance(self) -> None:
-        """Turn the activations into the input of the next block, with this block as it is now."""
+    def advance(self, into: Hidden) -> None:
+        """Put what this block passes on, as it is now, `into` the input of the next."""
         for batch in range(self.batches):
-            self._activations.hidden[batch] = self.run(batch)  # type: ignore[union-attr]
+            into[batch] = self.run(batch)
 
 
 @torch.no_grad()
@@ -145,12 +162,16 @@ def walk(
     has changed it, so that later blocks see the errors of earlier ones, as in
     Wanda and SparseGPT; `"dense"`: before. `batch_size` windows go through a
     block at once, the session's number if nothing is said. A block is on the session's device
-    while it is visited and goes home afterwards.
+    while it is visited and goes home afterwards. If the model is not in memory,
+    the session's `offload` brings the blocks.
     """
     settings, home = current(), next(model.parameters()).device
     device = settings.device or home
     size = batch_size or settings.batch_size
-    activations = _record(model, calibration, device, size) if calibration is not None else None
+    if settings.offload is not None:
+        yield from settings.offload.walk(calibration, propagate, size)
+        return
+    activations = record(model, calibration, device, size, []) if calibration is not None else None
     count = len(blocks(model))
     for index in range(count):
         if settings.progress:
@@ -160,14 +181,14 @@ def walk(
             settings.undo.callback(block.module.to, home)
             block.module.to(device)
         if activations is not None and propagate == "dense" and index + 1 < count:
-            block._ahead = [block.run(batch) for batch in range(block.batches)]
+            block.ahead = [block.run(batch) for batch in range(block.batches)]
         yield block
         if activations is not None and index + 1 < count:
             if propagate == "dense":
-                assert block._ahead is not None
-                activations.hidden[:] = block._ahead
+                assert block.ahead is not None
+                activations.hidden = block.ahead
             else:
-                block._advance()
+                block.advance(activations.hidden)
             activations.calls[index].clear()
         if device != home:
             block.module.to(home)
@@ -175,57 +196,75 @@ def walk(
         settings.progress(count, count, "done")
 
 
-def _record(
-    model: nn.Module, calibration: Calibration, device: torch.device, batch_size: int
-) -> _Activations:
-    """Record the first block's inputs and every block's own arguments, block by block.
+def record(
+    model: nn.Module,
+    calibration: Calibration,
+    device: torch.device,
+    batch_size: int,
+    hidden: Hidden,
+) -> Activations:
+    """Record the first block's inputs, to `hidden`, and every block's own arguments.
 
     Masks, positions and rotary tables differ from block to block where
     attention alternates (Gemma 2 and 3), so every block's arguments are kept,
     not only the first's. They do not depend on the hidden state in the
-    described families: the blocks are passed over and only the model's frame runs.
+    described families: the blocks are passed over and only the model's frame
+    runs, and the first block once on two tokens.
     """
-    layers = blocks(model)
-    home = next(model.parameters()).device
-    found = _Activations([], [[] for _ in layers])
-    as_tuple = False
+    layers = list(blocks(model))
+    frame: Any = model.get_submodule(str(model.base_model_prefix))
+    tokens = calibration.tokens.to(next(model.parameters()).device)
+    found = Activations(hidden, [[] for _ in layers], len(tokens))
 
-    def pass_over(index: int) -> Callable[..., Any]:
+    def form(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        found.as_tuple = isinstance(output, tuple)
+
+    def note(index: int, value: Tensor, args: Any, kwargs: dict[str, Any]) -> Tensor:
+        if index == 0:
+            found.hidden.append(value.to(device))
+        call, calls = (_to(args, device), _to(kwargs, device)), found.calls[index]
+        # Windows of one length have equal masks and positions: one copy does for all.
+        calls.append(calls[-1] if calls and _equal(call, calls[-1]) else call)
+        return value
+
+    first = layers[0].register_forward_hook(form)
+    try:
+        with passing(layers[1:], found, lambda _index, value, *_: value):
+            frame(tokens[:1, :2], use_cache=False)
+    finally:
+        first.remove()
+    with passing(layers, found, note):
+        for start in range(0, len(tokens), batch_size):
+            frame(tokens[start : start + batch_size], use_cache=False)
+    return found
+
+
+@contextmanager
+def passing(
+    layers: Sequence[nn.Module], form: Activations, instead: Callable[..., Tensor]
+) -> Iterator[None]:
+    """While the context lasts, each block passes on `instead(index, hidden, args, kwargs)`."""
+
+    def forward_of(index: int) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
             kwargs = dict(kwargs)
-            hidden = args[0] if args else kwargs.pop("hidden_states")
-            if index == 0:
-                found.hidden.append(hidden.to(device))
-            found.calls[index].append((_to(args[1:], device), _to(kwargs, device)))
-            return (hidden,) if as_tuple else hidden
+            hidden, *rest = args or [kwargs.pop("hidden_states")]
+            passed = instead(index, hidden, tuple(rest), kwargs)
+            return (passed,) if form.as_tuple else passed
 
         return forward
 
-    tokens = calibration.tokens.to(home)
-    first = layers[0].register_forward_hook(
-        lambda _module, _inputs, output: found.hidden.append(output)
-    )
-    try:
-        # One short run tells whether this family's blocks return a tensor or a tuple.
-        model(tokens[:1, :2], use_cache=False)
-        as_tuple = isinstance(found.hidden[0], tuple)
-    finally:
-        first.remove()
-        found.hidden.clear()
     # Loaders such as accelerate put their own forward on the instance: put that back, too.
     own = [layer.__dict__.get("forward") for layer in layers]
     try:
         for index, layer in enumerate(layers):
-            layer.forward = pass_over(index)
-        frame: Any = model.get_submodule(str(model.base_model_prefix))
-        for start in range(0, len(tokens), batch_size):
-            frame(tokens[start : start + batch_size], use_cache=False)
+            layer.forward = forward_of(index)
+        yield
     finally:
         for layer, forward in zip(layers, own, strict=True):
-            layer.__dict__.pop("forward")
+            layer.__dict__.pop("forward", None)
             if forward is not None:
                 layer.forward = forward
-    return found
 
 
 def _to(value: Any, device: torch.device) -> Any:
@@ -237,6 +276,19 @@ def _to(value: Any, device: torch.device) -> Any:
     if isinstance(value, dict):
         return {key: _to(item, device) for key, item in value.items()}
     return value
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether nested arguments are the same, tensors by their values."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return one is other or (isinstance(one, (bool, int, float, str)) and one == other)
 
 
 def _first(output: Any) -> Tensor:

@@ -73,7 +73,7 @@ def dsnot(
         raise BadInput(
             f"{cycles} cycles or threshold {threshold:g} is below 0", "Usual are 50 and 0.1."
         )
-    swaps = 0
+    details = current().details
     for block in walk(model, calibration):
         for view, (total, squares, count) in block.collect(moments):
             W, norms = view.W.float(), squares.sqrt().float()
@@ -87,9 +87,8 @@ def dsnot(
                 effect = W * mean.float()
                 leaving = score if pattern else W.abs() * norms
                 pruned = refine(start, effect, gain, leaving, cycles, threshold, pattern)
-            swaps += int((pruned & ~start).sum())
+            details["swaps"] = details.get("swaps", 0) + int((pruned & ~start).sum())
             view.W = view.W.masked_fill(pruned, 0)
-    current().details["swaps"] = swaps
 
 
 def moments(x: Tensor) -> Tensor:
