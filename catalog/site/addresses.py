@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
+from functools import cache
 
 HOME = "index.html"
 CATALOG = "catalog.html"
@@ -90,7 +91,13 @@ def link(target: str, page: str) -> str:
     """The relative link to `target` from `page`; a query or fragment of the target stays."""
     match = re.match(r"[^?#]*", target)
     path = match[0] if match else target
-    return posixpath.relpath(path, posixpath.dirname(page) or ".") + target[len(path) :]
+    return _relative(path, posixpath.dirname(page) or ".") + target[len(path) :]
+
+
+@cache
+def _relative(path: str, folder: str) -> str:
+    # Pages of one folder link the same things again and again: the tags, above all.
+    return posixpath.relpath(path, folder)
 
 
 def collisions(pages: Iterable[str]) -> list[str]:

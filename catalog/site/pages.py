@@ -221,16 +221,18 @@ class Pages:
             ("Removes whole layers", {"type": "depth"}),
             ("Runs here", {"has": "runs"}),
         ]
+        runs = {entry.key for entry in self.shelf.entries if self.shelf.method(entry)}
         found: list[dict[str, object]] = []
         for text, wanted in offered:
-            count = sum(
-                all(
-                    self.shelf.method(entry) is not None
-                    if name == "has"
-                    else entry in self.shelf.papers_with(name, value)
-                    for name, value in wanted.items()
+            count = len(
+                set.intersection(
+                    *(
+                        runs
+                        if name == "has"
+                        else {entry.key for entry in self.shelf.papers_with(name, value)}
+                        for name, value in wanted.items()
+                    )
                 )
-                for entry in self.shelf.entries
             )
             if count:
                 found.append({"text": text, "query": urlencode(wanted), "count": count})

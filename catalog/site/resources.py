@@ -210,27 +210,33 @@ class Resources:
         found = []
         for role in _roles(group):
             direct, members, family = [], [], []
-            for entry in self.shelf.entries:
-                if inside := self._among(role, below, entry):
+            for entry, names in self._named.get(role, ()):
+                if inside := [each for each in names if each.resource.id in below]:
                     members.append(Named(entry, inside))
-                elif self._names(role, identifier, entry):
+                elif any(each.resource.id == identifier for each in names):
                     direct.append(Named(entry, []))
-                elif outside := self._among(role, above, entry):
+                elif outside := [each for each in names if each.resource.id in above]:
                     family.append(Named(entry, outside))
             if direct or members or family:
                 found.append(Role(VERBS[role], direct, members, family))
         return found
 
-    def _names(self, role: str, identifier: str, entry: Entry) -> bool:
-        return entry.key in self._keys.get((role, identifier), ())
-
-    def _among(self, role: str, identifiers: set[str], entry: Entry) -> list[Item]:
-        group = ROLES[role]
-        return [
-            self.item(group, resource.id)
-            for resource in self.inventory.items(group)
-            if resource.id in identifiers and self._names(role, resource.id, entry)
-        ]
+    @cached_property
+    def _named(self) -> dict[str, list[tuple[Entry, list[Item]]]]:
+        """By field of `evaluated_on`: the papers, newest first, with what they name in list order."""
+        by_paper: dict[tuple[str, str], list[Item]] = {}
+        for role, group in ROLES.items():
+            for resource in self.inventory.items(group):
+                for key in self._keys.get((role, resource.id), ()):
+                    by_paper.setdefault((role, key), []).append(self.item(group, resource.id))
+        return {
+            role: [
+                (entry, names)
+                for entry in self.shelf.entries
+                if (names := by_paper.get((role, entry.key)))
+            ]
+            for role in ROLES
+        }
 
     def evaluated(self, entry: Entry) -> list[tuple[str, list[tuple[str, str | None]]]]:
         """A paper's experiments: field, then names with their pages; None where there is none."""
