@@ -33,6 +33,7 @@ SCHEMA = 2
 class Cell:
     """One run of the matrix: a method with options under a protocol, and how to carry it out.
 
+    `protocol` is a name or a .toml file, see `find_standard`.
     `tasks` are of lm-evaluation-harness, `include` a folder with tasks of your
     own, `limit` how many samples of each are taken. `timed` False leaves times
     out of the record.
@@ -166,7 +167,7 @@ class Shelf:
                 "schema": SCHEMA,
                 "method": cell.method,
                 "options": dict(cell.options),
-                "protocol": {"name": cell.protocol},
+                "protocol": {"name": find_standard(cell.protocol).name},
                 "failed": outcome.failed,
                 "phase": outcome.phase,
             }
@@ -243,12 +244,12 @@ def measure(cell: Cell, watch: Watch | None = None) -> dict[str, Any]:
         ),
         stage,
     )
-    if record["protocol"]["name"] != cell.protocol:
-        fields = ", ".join(standard.differs(record["protocol"]))
+    if fields := standard.differs(record["protocol"]):
         raise PrunedexError(
-            f"this run does not follow {cell.protocol}: it differs in {fields}",
+            f"this run does not follow {standard.name}: it differs in {', '.join(fields)}",
             "Fetch the model and the text anew, or define a protocol of your own.",
         )
+    record["protocol"]["name"] = standard.name
     return record
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from impl.errors import BadInput, PrunedexError
+from impl.errors import BadInput
 
+_HINT = "Write it like those in impl/protocols/."
 FOLDER = Path(__file__).parent / "protocols"
 
 
@@ -82,18 +83,17 @@ class Standard:
 
 @functools.cache
 def standards() -> dict[str, Standard]:
-    """All protocols by name. Raises `PrunedexError` for a file that is none."""
-    found = {}
-    for path in sorted(FOLDER.glob("*.toml")):
-        try:
-            found[path.stem] = _read(path)
-        except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise PrunedexError(f"{path.name} is no protocol: {error}") from error
-    return found
+    """All protocols by name. Raises `BadInput` for a file that is none."""
+    return {path.stem: _read(path) for path in sorted(FOLDER.glob("*.toml"))}
 
 
 def find_standard(name: str) -> Standard:
-    """The protocol called `name`. Raises `BadInput`, with the closest name, if there is none."""
+    """The protocol called `name`, or in the file `name` if that ends with .toml.
+
+    Raises `BadInput`, with the closest name, if there is none.
+    """
+    if name.endswith(".toml"):
+        return _read(Path(name))
     known = standards()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
@@ -105,19 +105,27 @@ def find_standard(name: str) -> Standard:
 
 
 def _read(path: Path) -> Standard:
-    data = tomllib.loads(path.read_text("utf-8"))
-    model = data.pop("model")
-    return Standard(
-        **{
-            **data,
-            "model": model["name"],
-            "revision": model["revision"],
-            "requires": tuple(data["requires"]),
-            "calibration": Part(**data["calibration"]),
-            "evaluation": Part(**data["evaluation"]),
-            "budgets": {
-                unit: {argument: tuple(values) for argument, values in arguments.items()}
-                for unit, arguments in data["budgets"].items()
-            },
-        }
-    )
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+        model = data.pop("model")
+        return Standard(
+            **{
+                **data,
+                "model": model["name"],
+                "revision": model["revision"],
+                "requires": tuple(data["requires"]),
+                "calibration": Part(**data["calibration"]),
+                "evaluation": Part(**data["evaluation"]),
+                "budgets": {
+                    unit: {argument: tuple(values) for argument, values in arguments.items()}
+                    for unit, arguments in data["budgets"].items()
+                },
+            }
+        )
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from error
+    except KeyError as error:
+        raise BadInput(f"{path} is no protocol: it has no {error}", _HINT) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+        reason = str(error).replace("Standard.__init__() ", "").replace("Part.__init__() ", "")
+        raise BadInput(f"{path} is no protocol: {reason}", _HINT) from error

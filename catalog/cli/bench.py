@@ -33,7 +33,11 @@ def bench(
         ),
     ] = None,
     protocol: Annotated[
-        str, typer.Option("--protocol", help="A name from `prunedex protocols`: smollm2-lee-1")
+        str,
+        typer.Option(
+            "--protocol",
+            help="A name from `prunedex protocols`, or a .toml file of yours like those in impl/protocols: smollm2-lee-1",
+        ),
     ] = "smollm2-lee-1",
     budget: Annotated[
         list[str] | None,
@@ -111,6 +115,7 @@ def bench(
         from impl.harness import check_tasks
         from impl.registry import method_names
         from impl.sources import resolve_device
+        from impl.standards import find_standard
 
         resolve_device(device)
         if task:
@@ -131,7 +136,7 @@ def bench(
                 f"there is nothing to measure under {protocol}",
                 "none of these methods prunes its kind of model by one of its budgets",
             )
-        shelf = matrix.Shelf(out / protocol)
+        shelf = matrix.Shelf(out / find_standard(protocol).name)
         states = {cell.name: _state(shelf, cell, again, retry) for cell in found}
         todo = [cell for cell in found if states[cell.name] == "to do"]
         if todo and not dry_run:
