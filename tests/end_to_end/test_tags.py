@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -74,9 +73,8 @@ def test_a_false_claim_about_a_real_method_is_caught(
 
 
 @pytest.fixture
-def impostor() -> Iterator[None]:
+def impostor(forgets_methods: None) -> None:
     """Register methods that are not what they say, and forget them afterwards."""
-    known = dict(registry._REGISTRY)
 
     @registry.method("impostor-wanda", budget="weights", needs="calibration")
     def _wanda(
@@ -136,10 +134,6 @@ def impostor() -> Iterator[None]:
                 view.W = view.W.masked_fill(
                     lowest(view.W.abs().flatten(), count).view(view.shape), 0
                 )
-
-    yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(known)
 
 
 @pytest.mark.usefixtures("impostor")

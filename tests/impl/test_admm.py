@@ -149,22 +149,17 @@ def test_inputs_without_any_signal() -> None:
     assert (new[:, 3] == 0).all(), "weights on an input that is always zero go first"
 
 
+@pytest.mark.usefixtures("forgets_methods")
 def test_a_solver_on_wandas_mask_does_not_pass_for_a_choice_by_error() -> None:
-    known = dict(registry._REGISTRY)
-    try:
+    @registry.method("impostor-solver", budget="weights", needs="calibration")
+    def _solver(model: Any, calibration: Calibration, sparsity: float = 0.5) -> None:
+        for block in walk(model, calibration):
+            for view, products in block.collect(gram):
+                kept = ~per_layer(view.W.abs() * products.diagonal().sqrt(), sparsity)
+                ridge = products + 0.01 * products.diagonal().mean() * torch.eye(len(products))
+                view.W = least_squares(view.W, kept, ridge)
 
-        @registry.method("impostor-solver", budget="weights", needs="calibration")
-        def _solver(model: Any, calibration: Calibration, sparsity: float = 0.5) -> None:
-            for block in walk(model, calibration):
-                for view, products in block.collect(gram):
-                    kept = ~per_layer(view.W.abs() * products.diagonal().sqrt(), sparsity)
-                    ridge = products + 0.01 * products.diagonal().mean() * torch.eye(len(products))
-                    view.W = least_squares(view.W, kept, ridge)
-
-        (found,) = observe_tags("impostor-solver", {"criterion": ["reconstruction"]}, ("llama",))
-    finally:
-        registry._REGISTRY.clear()
-        registry._REGISTRY.update(known)
+    (found,) = observe_tags("impostor-solver", {"criterion": ["reconstruction"]}, ("llama",))
     assert not found.holds
     assert "the lowest that its support allows 100%" in found.observed
 

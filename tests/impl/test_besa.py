@@ -216,26 +216,21 @@ def test_it_leaves_no_gradients_and_changes_no_survivor() -> None:
         assert torch.equal(new.W, old.W * (new.W != 0)), new.name
 
 
+@pytest.mark.usefixtures("forgets_methods")
 def test_training_that_decides_nothing_does_not_pass_for_trained_masks() -> None:
-    known = dict(registry._REGISTRY)
-    try:
+    @registry.method("impostor-trained", budget="weights", needs="calibration")
+    def _trained(model: Any, calibration: Calibration, sparsity: float = 0.5) -> None:
+        logits = torch.zeros(3)
+        optimizer = torch.optim.Adam([logits])
+        for block in walk(model, calibration):
+            with torch.enable_grad():
+                logits.requires_grad_()
+                (logits.grad,) = torch.autograd.grad(logits.sigmoid().sum(), logits)
+            optimizer.step()
+            for view in block.views:
+                view.W = view.W.masked_fill(per_output(view.W.abs(), sparsity), 0)
 
-        @registry.method("impostor-trained", budget="weights", needs="calibration")
-        def _trained(model: Any, calibration: Calibration, sparsity: float = 0.5) -> None:
-            logits = torch.zeros(3)
-            optimizer = torch.optim.Adam([logits])
-            for block in walk(model, calibration):
-                with torch.enable_grad():
-                    logits.requires_grad_()
-                    (logits.grad,) = torch.autograd.grad(logits.sigmoid().sum(), logits)
-                optimizer.step()
-                for view in block.views:
-                    view.W = view.W.masked_fill(per_output(view.W.abs(), sparsity), 0)
-
-        (found,) = observe_tags("impostor-trained", {"criterion": ["trainable"]}, ("llama",))
-    finally:
-        registry._REGISTRY.clear()
-        registry._REGISTRY.update(known)
+    (found,) = observe_tags("impostor-trained", {"criterion": ["trainable"]}, ("llama",))
     assert not found.holds
     assert "when its optimiser stands still" in found.observed
 

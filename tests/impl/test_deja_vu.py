@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -231,9 +230,7 @@ def test_predictors_are_saved_beside_the_weights_and_must_fit(tmp_path: Path) ->
 
 
 @pytest.fixture
-def impostors() -> Iterator[None]:
-    known = dict(registry._REGISTRY)
-
+def impostors(forgets_methods: None) -> None:
     @registry.method("impostor-static", budget="activations", needs="calibration")
     def _static(model: Any, calibration: Any, sparsity: float = 0.5) -> Amount:
         """The same units for every token."""
@@ -256,10 +253,6 @@ def impostors() -> Iterator[None]:
             pass
         attach(model, Contextual(random_choices(model)))
         return Amount(1, 2)
-
-    yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(known)
 
 
 @pytest.mark.usefixtures("impostors")

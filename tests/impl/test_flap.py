@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -243,9 +242,7 @@ def test_too_much_is_refused_before_anything_changes() -> None:
 
 
 @pytest.fixture
-def impostor() -> Iterator[None]:
-    known = dict(registry._REGISTRY)
-
+def impostor(forgets_methods: None) -> None:
     @registry.method("impostor-neurons", budget="parameters", needs="calibration")
     def _neurons(model: PreTrainedModel, calibration: Calibration, ratio: float = 0.2) -> None:
         """Reads the activations and takes the same number of small neurons from every block."""
@@ -256,10 +253,6 @@ def impostor() -> Iterator[None]:
                 pass
             norm = neurons(model, block.index).down.W.norm(dim=0)
             keep_neurons(model, block.index, norm.argsort().argsort() >= due)
-
-    yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(known)
 
 
 @pytest.mark.usefixtures("impostor")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
+from plain import inputs_of
 from torch import Tensor
 
 from impl import registry
@@ -52,21 +51,10 @@ def test_masks_equal_a_plain_sequential_reference(family: str, norm: str) -> Non
             gathered.setdefault(view.name, []).append(gradient.clone())
     for index in range(len(blocks(reference))):
         targets = views(reference, index)
-        inputs: dict[torch.nn.Module, list[Tensor]] = {view.module: [] for view in targets}
-        handles = [
-            module.register_forward_pre_hook(
-                lambda m, args, inputs=inputs: inputs[m].append(args[0])
-            )
-            for module in inputs
-        ]
-        with torch.no_grad():
-            for window in calibration.tokens:
-                reference(window[None], use_cache=False)
-        for handle in handles:
-            handle.remove()
+        inputs = inputs_of(reference, targets, calibration.tokens)
         for view in targets:
             # The mean over windows of each window's summed squares.
-            squares = torch.stack([x.flatten(0, -2).square().sum(0) for x in inputs[view.module]])
+            squares = torch.stack([x.square().sum(0) for x in inputs[view.module]])
             gradients = torch.stack(gathered[view.name]).norm(p=1 if norm == "l1" else 2, dim=0)
             score = view.W.abs() * squares.mean(0).sqrt() + 7.0 * view.W.abs() * gradients
             view.W = view.W.masked_fill(per_output(score, 0.5), 0)
@@ -122,9 +110,8 @@ def test_windows_without_a_next_token_are_refused() -> None:
 
 
 @pytest.fixture
-def impostors() -> Iterator[None]:
+def impostors(forgets_methods: None) -> None:
     """Methods that take gradients and do not use them, or not as they say."""
-    known = dict(registry._REGISTRY)
 
     def register(name: str, uses: bool) -> None:
         @registry.method(name, budget="weights", needs="calibration")
@@ -144,9 +131,6 @@ def impostors() -> Iterator[None]:
 
     register("impostor-idle", False)
     register("impostor-unweighted", True)
-    yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(known)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -242,8 +241,7 @@ class Wrong(HeavyHitters):
 
 
 @pytest.fixture
-def impostors() -> Iterator[None]:
-    known = dict(registry._REGISTRY)
+def impostors(forgets_methods: None) -> None:
     for rule in ("recent", "heaviest", "late", "nothing"):
 
         def run(model: Any, keep: float = 0.2, window: int = 16, rule: str = rule) -> Amount:
@@ -255,9 +253,6 @@ def impostors() -> Iterator[None]:
             return Amount(window - held, window)
 
         registry.method(f"impostor-{rule}", budget="cache", needs="nothing")(run)
-    yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(known)
 
 
 @pytest.mark.usefixtures("impostors")

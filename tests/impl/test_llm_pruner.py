@@ -256,9 +256,7 @@ def test_recovery_lowers_the_loss_and_leaves_no_adapter() -> None:
 
 
 @pytest.fixture
-def impostor() -> Iterator[None]:
-    known = dict(registry._REGISTRY)
-
+def impostor(forgets_methods: None) -> None:
     @registry.method("impostor-taylor", budget="parameters", needs="calibration")
     def _taylor(
         model: PreTrainedModel, calibration: Calibration, ratio: float = 0.2, importance: str = ""
@@ -271,10 +269,6 @@ def impostor() -> Iterator[None]:
             norm = neurons(model, block).down.W.norm(dim=0)
             gone = min(round(due * share), len(norm) - 1)
             keep_neurons(model, block, norm.argsort().argsort() >= gone)
-
-    yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(known)
 
 
 @pytest.mark.usefixtures("impostor")

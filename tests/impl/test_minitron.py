@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -176,9 +175,7 @@ def test_the_scores_are_better_than_their_opposite() -> None:
 
 
 @pytest.fixture
-def impostor() -> Iterator[None]:
-    known = dict(registry._REGISTRY)
-
+def impostor(forgets_methods: None) -> None:
     @registry.method("impostor-shape", budget="shape", needs="calibration")
     def _shape(
         model: PreTrainedModel,
@@ -207,10 +204,6 @@ def impostor() -> Iterator[None]:
                 [last(source.neurons, target.neurons)] * source.layers,
             ),
         )
-
-    yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(known)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain import inputs_of
 
 from impl.allocation import Allocation
 from impl.calibration import Calibration
@@ -96,17 +97,7 @@ def test_shares_become_whole_weights_that_add_up(sparsity: float) -> None:
 def test_outliers_are_those_of_the_dense_model() -> None:
     """Against hooks on the whole model, its scores concatenated block by block."""
     threshold, reference = 3.0, toy("llama")
-    inputs: dict[torch.nn.Module, list[torch.Tensor]] = {}
-    handles = [
-        view.module.register_forward_pre_hook(
-            lambda module, args: inputs.setdefault(module, []).append(args[0].flatten(0, -2))
-        )
-        for view in all_views(reference)
-    ]
-    with torch.no_grad():
-        reference(calibration().tokens, use_cache=False)
-    for handle in handles:
-        handle.remove()
+    inputs = inputs_of(reference, all_views(reference), calibration().tokens)
     expected = []
     for index in range(len(blocks(reference))):
         scores = torch.cat(

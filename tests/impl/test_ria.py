@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain import inputs_of
 
 from impl.calibration import Calibration
 from impl.errors import BadInput
@@ -29,20 +30,9 @@ def test_masks_equal_a_plain_sequential_reference(family: str, pattern: NM | Non
     prune(ours, "ria", calibration=calibration, pattern=pattern, exponent=0.5)
     for index in range(len(blocks(reference))):
         targets = views(reference, index)
-        inputs: dict[torch.nn.Module, list[torch.Tensor]] = {view.module: [] for view in targets}
-        handles = [
-            module.register_forward_pre_hook(
-                lambda m, args, inputs=inputs: inputs[m].append(args[0])
-            )
-            for module in inputs
-        ]
-        with torch.no_grad():
-            for window in calibration.tokens:
-                reference(window[None], use_cache=False)
-        for handle in handles:
-            handle.remove()
+        inputs = inputs_of(reference, targets, calibration.tokens)
         for view in targets:
-            x = torch.cat([part.flatten(0, -2) for part in inputs[view.module]]).double()
+            x = torch.cat(inputs[view.module]).double()
             W = view.W.double()
             rows, columns = W.abs().sum(1), W.abs().sum(0)
             score = torch.empty(W.shape, dtype=W.dtype)

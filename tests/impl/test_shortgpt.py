@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from deep import deep, logits, make_idle, text, without
@@ -84,9 +82,8 @@ def test_scores_are_of_the_dense_model() -> None:
 
 
 @pytest.fixture
-def impostor() -> Iterator[None]:
+def impostor(forgets_methods: None) -> None:
     """Measures the influence and then drops the last blocks."""
-    known = dict(registry._REGISTRY)
 
     @registry.method("impostor-depth", budget="blocks", needs="calibration")
     def _depth(model: PreTrainedModel, calibration: Calibration, drop: int | None = None) -> None:
@@ -94,10 +91,6 @@ def impostor() -> Iterator[None]:
             for block in walk(model, calibration, propagate="dense"):
                 list(block.before_and_after())
             drop_blocks(model, range(len(blocks(model)) - drop, len(blocks(model))))
-
-    yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(known)
 
 
 @pytest.mark.usefixtures("impostor")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -186,9 +184,7 @@ def test_a_language_model_is_refused() -> None:
 
 
 @pytest.fixture
-def impostor() -> Iterator[None]:
-    known = dict(registry._REGISTRY)
-
+def impostor(forgets_methods: None) -> None:
     @registry.method("impostor-heads", budget="heads", needs="labels", on=("encoder",))
     def _heads(model: PreTrainedModel, calibration: Data, ratio: float = 0.25) -> None:
         """Computes the gradients, and takes the first heads of every layer."""
@@ -196,10 +192,6 @@ def impostor() -> Iterator[None]:
         for layer in range(len(blocks(model))):
             count = heads(model, layer).count
             keep_heads(model, layer, torch.arange(count) >= round(ratio * count))
-
-    yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(known)
 
 
 @pytest.mark.usefixtures("impostor")

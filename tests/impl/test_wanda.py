@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from plain import inputs_of
 
 from impl.calibration import Calibration
 from impl.model import all_views, blocks, views
@@ -25,20 +26,9 @@ def test_masks_equal_a_plain_sequential_reference(family: str, pattern: str | No
     prune(ours, "wanda", calibration=calibration(), sparsity=0.5, pattern=pattern)
     for index in range(len(blocks(reference))):
         targets = views(reference, index)
-        inputs: dict[torch.nn.Module, list[torch.Tensor]] = {view.module: [] for view in targets}
-        handles = [
-            module.register_forward_pre_hook(
-                lambda m, args, inputs=inputs: inputs[m].append(args[0])
-            )
-            for module in inputs
-        ]
-        with torch.no_grad():
-            for window in calibration().tokens:
-                reference(window[None], use_cache=False)
-        for handle in handles:
-            handle.remove()
+        inputs = inputs_of(reference, targets, calibration().tokens)
         for view in targets:
-            x = torch.cat([part.flatten(0, -2) for part in inputs[view.module]])
+            x = torch.cat(inputs[view.module])
             W = view.W.clone()
             for i in range(W.shape[0]):
                 score = W[i].abs() * x.norm(dim=0)
