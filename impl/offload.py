@@ -508,7 +508,8 @@ def _identity(data: Calibration | None) -> str | None:
 
 def _check_space(target: Path, lazy: Lazy, streams: list[Calibration | None]) -> None:
     """Raises `PrunedexError` if what is to be written does not fit on the disk."""
-    width = int(lazy.model.get_input_embeddings().weight.shape[1])
+    embeddings: Any = lazy.model.get_input_embeddings()
+    width = int(embeddings.weight.shape[1])
     tokens = sum(stream.tokens.numel() for stream in streams if stream is not None)
     needed = lazy.bytes + 2 * tokens * width * lazy.dtype.itemsize
     kept = sum(p.stat().st_size for p in draft_folder(target).rglob("*") if p.is_file())

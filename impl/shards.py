@@ -220,10 +220,9 @@ class Lazy:
     def _assign(self, tensors: dict[str, Any], device: str) -> Any:
         """Set parameters as `from_pretrained` does, those in `tensors` only."""
         with quiet_transformers():
+            mapping: Any = get_model_conversion_mapping(self.model)
             plan = LoadStateDictConfig(
-                dtype=self.dtype,
-                device_map={"": device},
-                weight_mapping=get_model_conversion_mapping(self.model),
+                dtype=self.dtype, device_map={"": device}, weight_mapping=mapping
             )
             load: Any = type(self.model)._load_pretrained_model
             found = load(self.model, tensors, None, plan)

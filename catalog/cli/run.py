@@ -182,6 +182,14 @@ def run(
             "--overwrite", help="Replace a checkpoint of ours: --save checkpoints/wanda --overwrite"
         ),
     ] = False,
+    offload: Annotated[
+        bool,
+        typer.Option(
+            "--offload",
+            help="For a model larger than memory: one block at a time is read, pruned and saved; "
+            "interrupted, the same command goes on: --save checkpoints/wanda --offload",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prune a model with a paper's method, and measure it before and after.
@@ -206,7 +214,10 @@ def run(
             overwrite=overwrite,
         )
         with stages() as stage:
-            record, _report = pipeline.run(request, stage)
+            if offload:
+                record = _offloaded(request, stage)
+            else:
+                record, _report = pipeline.run(request, stage)
     if as_json:
         write_json(record)
     else:
@@ -221,6 +232,20 @@ def run(
                     f"\nSaved to {save}: impl.load({str(save)!r}) and {how} load it; "
                     "plain transformers has no config for it.\n"
                 )
+
+
+def _offloaded(request: Any, stage: Any) -> dict[str, Any]:
+    """Run from disk; whoever interrupts it is told what is left where."""
+    from impl import offload
+
+    try:
+        record, _report = offload.run(request, stage)
+    except KeyboardInterrupt:
+        draft = offload.draft_folder(request.save)
+        if draft.is_dir():
+            note(f"Finished blocks are kept in {draft}: the same command goes on with them.")
+        raise
+    return record
 
 
 def check_method(
