@@ -50,7 +50,7 @@ from impl.registry import Layer, Method, Report, check_kind, check_options, find
 from impl.session import Progress, current, evaluating
 from impl.shards import FRAME, Lazy, keys, open_model, sync
 from impl.sources import ModelInfo, read_tokenizer
-from impl.store import AUTO, MANIFEST, check_target, replace
+from impl.store import AUTO, MANIFEST, check_target, publish
 from impl.walk import Activations, Block, passing, record
 
 Propagate = Literal["pruned", "dense"]
@@ -496,7 +496,7 @@ def prune_on_disk(
             outcome = dataclasses.replace(outcome, record=record)
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
             (draft.result / MANIFEST).write_text(text, encoding="utf-8")
-            replace(draft.result, target)
+            publish(draft.result, target)
     except OSError as error:
         raise PrunedexError(f"cannot save to {target}: {error.strerror or error}") from error
     return outcome

@@ -206,11 +206,7 @@ def save(
                 record = {**record, "runtime": policies}
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
             (draft / MANIFEST).write_text(text, encoding="utf-8")
-            # Drafts are private; what is done is as readable as any other new file.
-            mask = _umask()
-            for path in [draft, *draft.rglob("*")]:
-                path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
-            replace(draft, folder)
+            publish(draft, folder)
         except OSError as error:
             raise PrunedexError(f"cannot save to {folder}: {error.strerror or error}") from error
     return folder
@@ -244,8 +240,14 @@ def _beside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def replace(draft: Path, folder: Path) -> None:
-    """Rename `draft` to `folder`; what was there is put back if that fails, else deleted."""
+def publish(draft: Path, folder: Path) -> None:
+    """Rename `draft` to `folder`; what was there is put back if that fails, else deleted.
+
+    Drafts are private; what is done is as readable as any other new file.
+    """
+    mask = _umask()
+    for path in [draft, *draft.rglob("*")]:
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
     if not folder.exists():
         draft.rename(folder)
         return
