@@ -68,6 +68,13 @@ const colour = () => {
 new MutationObserver(colour).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
 colour();
 
+// Its index is fetched when somebody is about to search (see search.js), ahead of the first word.
+document.querySelector(".md-search__input")?.addEventListener(
+  "focus",
+  () => void fetch(new URL("../search/search_index.json", import.meta.url), { priority: "low" }).catch(() => {}),
+  { once: true },
+);
+
 // The theme's search is a dialog without a name, and opens by a label, which no keyboard reaches.
 document.querySelector(".md-search[role=dialog]")?.setAttribute("aria-label", "Search all pages");
 document.querySelector("[data-open-search]")?.addEventListener("click", () => {

@@ -41,6 +41,19 @@ CHARACTERS = [
     *range(0x2200, 0x2300),
 ]
 
+# What nearly every page needs, in files of its own; the others come only where one of theirs is
+# shown. The style sheet repeats these ranges, which a test compares.
+BASIC = [
+    (0x20, 0x17F),
+    (0x2010, 0x2027),
+    (0x202F, 0x203A),
+    (0x20AC, 0x20AC),
+    (0x2190, 0x2193),
+    (0x2212, 0x2212),
+    (0x2248, 0x2248),
+    (0x2260, 0x2265),
+]
+
 # Formulas: letters of every mathematical style, and what stands between them. Subscripts and
 # stretched brackets take a font with a MATH table, which not every system has.
 MATHS = [
@@ -83,12 +96,10 @@ FONTS = [
 
 
 def make(package: str, source: str, name: str, axes: dict[str, object]) -> None:
-    """Write `<name>.woff2` and the licence of one font beside this file."""
+    """Write `<name>.woff2`, `<name>-more.woff2` and the licence of one font beside this file."""
     folder = Path(importlib.import_module(f"fontpkg_{package}").__file__ or "").parent
     cut_axes = io.BytesIO()
     instancer.instantiateVariableFont(ttLib.TTFont(folder / "files" / source), axes).save(cut_axes)
-    # Read it anew: the subsetter trips over glyph names that the step before left behind.
-    font = ttLib.TTFont(cut_axes)
     options = subset.Options()
     options.layout_features = [
         "kern",
@@ -105,11 +116,16 @@ def make(package: str, source: str, name: str, axes: dict[str, object]) -> None:
         # Ligatures would show code that differs from the file.
         options.layout_features = ["mark", "mkmk", "ccmp", "locl"]
     options.flavor = "woff2"
-    cut = subset.Subsetter(options)
-    cut.populate(unicodes=CHARACTERS)
-    cut.subset(font)
-    font.flavor = "woff2"
-    font.save(HERE / f"{name}.woff2")
+    basic = {each for first, last in BASIC for each in range(first, last + 1)}
+    for ending, characters in (("", basic), ("-more", set(CHARACTERS) - basic)):
+        # Read it anew: the subsetter trips over glyph names that the step before left behind.
+        cut_axes.seek(0)
+        font = ttLib.TTFont(cut_axes)
+        cut = subset.Subsetter(options)
+        cut.populate(unicodes=sorted(characters))
+        cut.subset(font)
+        font.flavor = "woff2"
+        font.save(HERE / f"{name}{ending}.woff2")
     shutil.copyfile(folder / "LICENSE", HERE / f"{package.replace('_', '-')}.LICENSE.txt")
 
 
