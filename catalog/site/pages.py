@@ -201,6 +201,7 @@ class Pages:
             meta={"search": {"exclude": True}},
             dimensions=short,
             methods=self._methods(),
+            known=self._best_known(),
             panels=panels(self.shelf),
             shortcuts=self._shortcuts(),
             observed=sum(
@@ -301,6 +302,7 @@ class Pages:
             "related": shelf.builds_on(entry),
             "reverse": shelf.built_on_by(entry),
             "comparable": self.reported.comparable(entry.key),
+            "against": self.reported.against(entry),
             "evaluated": self.resources.evaluated(entry),
             "gaps": gaps(entry),
             "reported": self.reported.of_paper(entry),
@@ -318,6 +320,7 @@ class Pages:
                 "hyperparameters": _hyperparameters(method),
                 "method_url": self.repository.view_url(method.path),
             }
+        values["jumps"] = _jumps(values)
         return self._page(
             "paper.html",
             page,
@@ -554,9 +557,46 @@ class Pages:
             "Methods that run here",
             "Pruning methods implemented from their papers, each in one short file.",
             methods=self._methods(),
+            repository=self.repository,
+            install=self._install(),
+            own=shelves.command(
+                "prunedex", "run", self._first(), "--model", "./my-model", "--save", "./pruned"
+            ),
+            load='from impl import load\n\nmodel, tokenizer, _ = load("./pruned")',
+            families=sorted(
+                {
+                    family
+                    for each in self.shelf.catalog.verified.values()
+                    for family in each.families
+                }
+            ),
             measured=self.shelf.measured(),
             names={each["method"].name: each for each in self._methods()},
         )
+
+    def _best_known(self) -> list[dict[str, Any]]:
+        """The methods that run here to which most papers refer: what newcomers have heard of."""
+
+        def referred(each: dict[str, Any]) -> int:
+            return sum(len(self.shelf.built_on_by(paper)) for paper in each["papers"])
+
+        return sorted(self._methods(), key=lambda each: -referred(each))[:6]
+
+    def _install(self) -> str:
+        """The commands that make `prunedex` one; without an address, from inside a copy."""
+        lines = [
+            "python3 -m venv .venv && . .venv/bin/activate",
+            "pip install -c scripts/constraints.txt -e .",
+        ]
+        if self.repository.url:
+            lines.insert(0, f"git clone {self.repository.url} prunedex && cd prunedex")
+        return "\n".join(lines)
+
+    def _first(self) -> str:
+        """The method that an example shows: the one that newcomers know best."""
+        known = [each["method"] for each in self._best_known()]
+        on_text = [method for method in known if method.on == ["decoder"]]
+        return (on_text or known)[0].name if known else "METHOD"
 
     def _methods(self) -> list[dict[str, Any]]:
         found = []
@@ -623,6 +663,22 @@ def _with_notes(entry: Entry, dimensions: list[Any]) -> list[Any]:
     notes = entry.tags.notes if entry.tags else {}
     shown = [(dimension, tags) for dimension, tags in dimensions if tags or dimension.id in notes]
     return dimensions if shown else []
+
+
+def _jumps(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """The parts of a paper's page that people come for, by their anchors; a long page needs them."""
+    method = values["method"] is not None
+    parts = [
+        ("mechanism", "What it computes", True),
+        ("against", "Later methods beside it", values["against"]),
+        ("lineage", "Lineage", values["related"] or values["reverse"]),
+        ("cite", "Cite", True),
+        ("run", "Run it", method),
+        ("measured", "Measured here", method and values["measured"]),
+        ("equations", "Equations and code", method),
+        ("reported", "Reported figures", values["reported"]),
+    ]
+    return [(anchor, title) for anchor, title, there in parts if there]
 
 
 def _actions(entry: Entry) -> list[Action]:

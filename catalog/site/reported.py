@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 from catalog.figures import Figure, Figures, Protocol, Ranked, differences, ranked
 from catalog.schema import Entry
 from catalog.site import addresses
-from catalog.site.shelf import Shelf
+from catalog.site.shelf import Shelf, called
 
 ENOUGH = 3
 """Figures, of two methods at least, from which on a protocol has a page of its own."""
@@ -57,6 +59,29 @@ class Group:
         return sum(bool(line.others) for line in self.lines)
 
 
+@dataclass(frozen=True)
+class Against:
+    """What sources report of a later method beside an earlier one, each pair like for like.
+
+    A pair has one source and place, one protocol, budget, kind of removal and training. `example`
+    is not the greatest difference: it is the authors' own pair where there is one, then that of
+    the setting that most figures of the catalog share.
+    """
+
+    later: Entry
+    example: tuple[Figure, Figure]
+    better: int
+    equal: int
+    pairs: int
+    page: str | None
+
+    @property
+    def words(self) -> str:
+        """In how many pairs the later method is better."""
+        equal = f", level in {self.equal}" if self.equal else ""
+        return f"better in {self.better} of {self.pairs}{equal}"
+
+
 class Reported:
     """The figures of one catalog, prepared for writing pages."""
 
@@ -81,6 +106,59 @@ class Reported:
             for each in keys:
                 found.setdefault(each, set()).update(keys)
         return found
+
+    def against(self, earlier: Entry) -> list[Against]:
+        """What is reported of the papers that refer to one, beside its own method."""
+        later = {each.key: each.entry for each in self.shelf.built_on_by(earlier)}
+        found = [self._against(each, earlier) for each in later.values() if each is not None]
+        return [each for each in found if each is not None]
+
+    def _against(self, later: Entry, earlier: Entry) -> Against | None:
+        bases: dict[tuple[object, ...], list[Figure]] = {}
+        for figure in self._of.get(earlier.key, []):
+            if not figure.measured.variant:
+                bases.setdefault(_like(figure), []).append(figure)
+        mine: dict[tuple[object, ...], list[Figure]] = {}
+        for figure in self._of.get(later.key, []):
+            # A method without one of its parts is no claim about the method.
+            if "ablation" in f"{figure.method} {figure.measured.variant}".casefold():
+                continue
+            mine.setdefault(_like(figure), []).append(figure)
+        name = called(earlier).casefold()
+        pairs: list[tuple[Figure, Figure]] = []
+        for like, figures in mine.items():
+            # "OWL (with Wanda)" is the one to be seen beside Wanda, not "OWL (with SparseGPT)".
+            on_it = [each for each in figures if name in (each.measured.variant or "").casefold()]
+            whole = [each for each in figures if not each.measured.variant]
+            pairs += product(on_it or whole or figures, bases.get(like, []))
+        if not pairs:
+            return None
+        signs = [1 if each.protocol.kind.better == "lower" else -1 for each, _ in pairs]
+        gaps = [
+            sign * (base.value - each.value)
+            for sign, (each, base) in zip(signs, pairs, strict=True)
+        ]
+        example = max(pairs, key=lambda pair: (pair[0].is_own, self._use[_setting(pair[0])]))
+        return Against(
+            later,
+            example,
+            sum(gap > 0 for gap in gaps),
+            sum(gap == 0 for gap in gaps),
+            len(pairs),
+            self.pages.get(example[0].protocol),
+        )
+
+    @cached_property
+    def _of(self) -> dict[str, list[Figure]]:
+        found: dict[str, list[Figure]] = {}
+        for figure in self.figures.all:
+            if figure.about is not None:
+                found.setdefault(figure.about, []).append(figure)
+        return found
+
+    @cached_property
+    def _use(self) -> Counter[tuple[object, ...]]:
+        return Counter(_setting(figure) for figure in self.figures.all if not figure.is_dense)
 
     @cached_property
     def pages(self) -> dict[Protocol, str]:
@@ -169,3 +247,14 @@ class Reported:
             for each in self.pages
             if each.model in wanted or each.data in wanted or wanted & {*each.tasks}
         ]
+
+
+def _setting(figure: Figure) -> tuple[object, ...]:
+    """Under what a value was measured, whatever the method."""
+    return (figure.protocol, *figure.identity[2:])
+
+
+def _like(figure: Figure) -> tuple[object, ...]:
+    """What two figures must share to stand beside each other: also source, place and its kind."""
+    table = figure.table
+    return (figure.origin.identifier, table.url, table.kind, *_setting(figure))
