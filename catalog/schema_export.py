@@ -18,6 +18,7 @@ from catalog.reported import Report
 from catalog.root import find_root
 from catalog.schema import DataList, Dimension, Entry, ModelList, ToolList
 from catalog.site.published import published_schema
+from catalog.site.published_results import results_schema
 from catalog.store import load_vocabulary
 from catalog.terms import Vocabulary
 from catalog.writing import replace_text
@@ -70,6 +71,7 @@ def exported(root: Path) -> dict[Path, str]:
         "reported.schema.json": reported_schema(vocabulary),
         "tools.schema.json": resource_schema(ToolList, "Prunedex tools"),
         "catalog.schema.json": published_schema(),
+        "results.schema.json": results_schema(),
     }
     return {
         root / FOLDER / name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -206,7 +206,7 @@ def _cells(row: Row, board: Board) -> dict[str, Text]:
         else []
     )
     memory = cost.peak_memory_bytes
-    cells = {
+    return {
         "Rank": text(row.rank),
         "Method": text(result.method, "cyan"),
         board.metric.capitalize(): text(amounts.number(result.quality.after, 4), "bold"),
@@ -221,7 +221,6 @@ def _cells(row: Row, board: Board) -> dict[str, Text]:
         "Time": text("" if cost.seconds is None else amounts.duration(cost.seconds)),
         "Memory": text("" if memory is None else amounts.size(memory)),
     }
-    return cells
 
 
 def _difference(found: Difference | None) -> str:

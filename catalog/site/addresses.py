@@ -22,6 +22,9 @@ MODELS = "models/index.html"
 DATASETS = "datasets/index.html"
 TOOLS = "tools/index.html"
 REPORTED = "reported/index.html"
+RESULTS = "results/index.html"
+READING = "results/reading.html"
+DISAGREEMENTS = "results/disagreements.html"
 SEE = "see.html"
 LINEAGE = "lineage.html"
 COVERAGE = "coverage.html"
@@ -80,6 +83,19 @@ def resource(group: str, identifier: str) -> str:
 def reported(name: str) -> str:
     """The page of the reported figures of one protocol."""
     return f"reported/{name}.html"
+
+
+def board(name: str) -> str:
+    """The leaderboard of one protocol."""
+    return f"results/{name}.html"
+
+
+def measured(path: str) -> str | None:
+    """The file of a result, by its path below the root; None where its name fits no address."""
+    folder, _, name = path.removeprefix("impl/results/").partition("/")
+    safe = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    fits = safe.fullmatch(folder) and safe.fullmatch(name)
+    return f"results/{folder}/{name}" if fits else None
 
 
 def source(page: str) -> str:

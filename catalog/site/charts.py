@@ -158,11 +158,14 @@ def line_chart(
     x_axis: Axis,
     y_axis: Axis,
     dense: float | None = None,
+    *,
+    round_ticks: bool = False,
 ) -> Markup:
     """Quality against budget, one line a series, each with its name at its right end.
 
     `dense` is the unpruned model's value, a dashed line across. The order of `series` is the
-    order of drawing; every series has a point.
+    order of drawing; every series has a point. The places of the points are marked on the lower
+    axis, or with `round_ticks` round numbers instead.
     """
     values = [point.y for each in series for point in each.points]
     everything = [*values, dense] if dense is not None else values
@@ -170,7 +173,8 @@ def line_chart(
     height = max(380.0, 90 + _LINE * (len(series) + 1))
     top, bottom = 34.0, height - 52
     x = Scale([p.x for each in series for p in each.points], 70, right - 14, log=False)
-    x.ticks = sorted({point.x for each in series for point in each.points})
+    if not round_ticks:
+        x.ticks = sorted({point.x for each in series for point in each.points})
     y = Scale(everything, bottom, top, log=needs_log(everything))
     parts = [_y_axis(y, y_axis, 58, right, top)]
     before = -1e9

@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 from catalog.concepts import Concept
 from catalog.schema import DIMENSIONS, Entry
 from catalog.site import addresses
+from catalog.site.data import to_json
 from catalog.site.markup import paragraphs, plain
 from catalog.site.published import published_schema
 from catalog.site.shelf import (
@@ -32,6 +33,8 @@ from catalog.site.shelf import (
 )
 
 CSV_FILE = "catalog.csv"
+RESULTS_FILE = "results.json"
+RESULTS_CSV = "results.csv"
 FEED_FILE = "feed.xml"
 INDEX_FILE = "llms.txt"
 TEXT_FILE = "llms-full.txt"
@@ -57,12 +60,30 @@ def write_exports(
         INDEX_FILE: to_index(shelf, concepts, site_url),
         TEXT_FILE: to_text(shelf),
         "catalog.schema.json": json.dumps(published_schema(), indent=2) + "\n",
+        **results_files(shelf),
     }
     files |= {addresses.citation(entry.key): shelf.bibtex(entry) + "\n" for entry in shelf.entries}
     for name, content in files.items():
         file = documents / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content, encoding="utf-8", newline="")
+
+
+def results_files(shelf: Shelf) -> dict[str, str]:
+    """What was measured, as files by name: flat, and each run's own file as it was written."""
+    from catalog.site.published_results import results_csv, results_data, results_schema
+
+    files = {
+        RESULTS_FILE: to_json(results_data(shelf)),
+        RESULTS_CSV: results_csv(shelf),
+        "results.schema.json": json.dumps(results_schema(), indent=2) + "\n",
+    }
+    for result in shelf.catalog.results:
+        address = addresses.measured(result.path)
+        if address is not None:
+            text = (shelf.catalog.root / result.path).read_text(encoding="utf-8")
+            files[address] = text
+    return files
 
 
 # A table ------------------------------------------------------------------------------------
@@ -201,6 +222,7 @@ def to_index(shelf: Shelf, concepts: list[Concept], site_url: str | None = None)
                 link("catalog.schema.json", "catalog.schema.json", "the shape of catalog.json"),
                 link("catalog.bib", "catalog.bib", "every citation in BibTeX"),
                 link("catalog.csv", CSV_FILE, "a table, one line a paper"),
+                link("results.json", RESULTS_FILE, "what was measured here, flat"),
                 link(TEXT_FILE, TEXT_FILE, "the text of all entries in one file"),
                 link("Data", addresses.DATA, "what these files hold and what stays the same"),
             ]

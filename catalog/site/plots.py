@@ -14,6 +14,7 @@ from typing import Literal
 from markupsafe import Markup
 
 from catalog.amounts import number, percent
+from catalog.boards import Board
 from catalog.figures import Figure, Protocol, differences, plain, ranked
 from catalog.results import COUNTED, KEPT, comparable
 from catalog.site import addresses, charts
@@ -128,7 +129,7 @@ def plots(shelf: Shelf, reported_pages: Mapping[Protocol, str]) -> Plots:
     figures = shelf.catalog.figures
     # A method keeps its colour over the whole page; the frequent ones share none.
     styles = _Styles(
-        [_name(shelf, each.method) for group in shelf.measured() for each in group.results]
+        [shelf.method_name(each.method) for group in shelf.measured() for each in group.results]
         + [each.method for each in figures.all if not each.is_dense]
     )
     sections = [
@@ -175,6 +176,18 @@ class _Styles:
         return self._numbers.get(method.casefold(), 0)
 
 
+def styles_of(shelf: Shelf, board: Board) -> dict[str, int]:
+    """Colour and shape of each method of a leaderboard, by name."""
+    names = [shelf.method_name(each.method) for each in board.results]
+    return _Styles(names).within(names)
+
+
+def section_of(shelf: Shelf, board: Board) -> Section | None:
+    """The charts of one leaderboard; None where there is too little to draw."""
+    styles = _Styles(shelf.method_name(each.method) for each in board.results)
+    return _of_runs(shelf, Measured(board.protocol, board.results), styles)
+
+
 def _tell_figures_apart(sections: dict[Protocol, Section]) -> None:
     for protocol, section in sections.items():
         section.others = [
@@ -203,8 +216,7 @@ def _of_runs(shelf: Shelf, group: Measured, styles: _Styles) -> Section | None:
     for result in group.results:
         if result.quality.after is None or result.quality.metric != metric:
             continue
-        papers = shelf.catalog.papers_of.get(result.method, [])
-        method = _name(shelf, result.method)
+        method = shelf.method_name(result.method)
         pattern = result.options.get("pattern")
         unit = "pattern" if pattern else result.budget.unit
         amount = result.budget.achieved
@@ -226,7 +238,7 @@ def _of_runs(shelf: Shelf, group: Measured, styles: _Styles) -> Section | None:
                 None if pattern else amount,
                 result.quality.after,
                 "measured here",
-                inner=addresses.paper(papers[0].key) if papers else addresses.METHODS,
+                inner=shelf.method_page(result.method),
             )
         )
     model, text = group.protocol.model, group.protocol.evaluation
@@ -247,19 +259,12 @@ def _of_runs(shelf: Shelf, group: Measured, styles: _Styles) -> Section | None:
             None,
             marks,
             [],
-            page=addresses.METHODS,
+            page=shelf.board_page(group.results[0]),
             group="Measured here",
         ),
         dense,
         styles,
     )
-
-
-def _name(shelf: Shelf, method: str) -> str:
-    """What people call a method; "Wanda: weights times …" begins with it."""
-    doc = shelf.catalog.methods.get(method)
-    name, colon, _ = doc.summary.partition(": ") if doc else ("", "", "")
-    return name if colon and len(name.split()) <= 3 else method
 
 
 def _of_figures(

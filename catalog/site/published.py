@@ -114,21 +114,21 @@ def published_schema() -> dict[str, Any]:
     schema: dict[str, Any] = PublishedCatalog.model_json_schema(by_alias=True)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_open(schema),
+        **opened(schema),
         "title": "Prunedex catalog.json",
     }
 
 
-def _open(part: Any) -> Any:
+def opened(part: Any) -> Any:
     """The same schema without what only a writer must keep to, and without made-up titles."""
     if isinstance(part, list):
-        return [_open(each) for each in part]
+        return [opened(each) for each in part]
     if not isinstance(part, dict):
         return part
     inside = {
-        name: {key: _open(each) for key, each in value.items()}
+        name: {key: opened(each) for key, each in value.items()}
         if name in ("properties", "$defs")
-        else _open(value)
+        else opened(value)
         for name, value in part.items()
         if not (name == "additionalProperties" and value is False)
     }

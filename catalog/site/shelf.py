@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from catalog.bibtex import to_bibtex
+from catalog.boards import Board, alike, boards
 from catalog.methods import MethodDoc
-from catalog.results import BUDGETS, Observation, Protocol, Result, comparable
+from catalog.results import BUDGETS, Observation, Protocol, Result
 from catalog.schema import DIMENSIONS, Dimension, Edge, Entry, Value
 from catalog.site import addresses
 from catalog.store import Catalog
@@ -190,20 +191,36 @@ class Shelf:
 
         In a group, settings stand together, and within a setting the better first.
         """
-        wanted = [each for each in self.catalog.results if method in (None, each.method)]
-        # Without calibration a run fits several groups; those that set one apart come first.
-        wanted.sort(key=lambda each: each.protocol.calibration is None)
-        groups: list[Measured] = []
-        for result in wanted:
-            for group in groups:
-                if all(not comparable(each.protocol, result.protocol) for each in group.results):
-                    group.results.append(result)
-                    break
-            else:
-                groups.append(Measured(result.protocol, [result]))
+        wanted = [each for each in self.catalog.heads if method in (None, each.method)]
+        groups = [Measured(members[0].protocol, members) for members in alike(wanted)]
         for group in groups:
             group.results.sort(key=_rank)
         return sorted(groups, key=lambda group: group.protocol.name)
+
+    @cached_property
+    def boards(self) -> list[Board]:
+        """The leaderboards of what was measured here."""
+        return boards(self.catalog)
+
+    @cached_property
+    def _board_of(self) -> dict[str, Board]:
+        return {result.path: board for board in self.boards for result in board.results}
+
+    def board_page(self, result: Result) -> str:
+        """The leaderboard that a result is on."""
+        board = self._board_of.get(result.path)
+        return addresses.board(board.slug) if board is not None else addresses.RESULTS
+
+    def method_name(self, method: str) -> str:
+        """What people call a method; "Wanda: weights times …" begins with it."""
+        doc = self.catalog.methods.get(method)
+        name, colon, _ = doc.summary.partition(": ") if doc else ("", "", "")
+        return name if colon and len(name.split()) <= 3 else method
+
+    def method_page(self, method: str) -> str:
+        """Where a method is described: the page of its paper, or else that of all methods."""
+        papers = self.catalog.papers_of.get(method, [])
+        return addresses.paper(papers[0].key) if papers else addresses.METHODS
 
     @cached_property
     def named(self) -> dict[tuple[str, str], set[str]]:

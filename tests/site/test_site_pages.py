@@ -215,14 +215,15 @@ def test_methods_are_ranked_within_a_setting(tmp_path: Path) -> None:
         results.append(result)
     add_results(made, *results)
     write_tree(Catalog.load(made), tmp_path / "tree")
-    text = page(tmp_path / "tree", "methods.html")
-    rows = [plain(row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", text)][1:]
-    assert [row.split("50")[0].strip() for row in rows] == [
-        "Wanda pattern 2:4 10.00",
-        "other sparsity 0.5 21.00",
-        "Wanda sparsity 0.5 22.00",
-        "worse sparsity 0.5 not finite",
+    text = page(tmp_path / "tree", "results/smollm2-lee-1.html")
+    rows = [plain(row) for row in re.findall(r'<tr class="told[^>]*>(.*?)</tr>', text)]
+    assert [row.replace("50 % of weights ", "") for row in rows] == [
+        "1 other 21.00 +0.094 × 1.10 best",
+        "2 Wanda 22.00 +0.140 × 1.15 +0.047 × 1.05 cannot be told",
+        "3 worse not finite not finite",
+        "1 Wanda 10.00 −0.648 × 0.523 the only one measured",
     ]
+    assert "results/smollm2-lee-1.html" in page(tmp_path / "tree", "methods.html")
 
 
 def test_lineage_goes_both_ways(tree: Path) -> None:
