@@ -5,7 +5,8 @@ from the source's safetensors files and written to a shard of its own when it
 is done. Methods run as they are: `walk` asks this module for the blocks.
 Hidden states between the blocks lie in two files a stream of windows, input and
 output of the block in work, each of samples x length x width values; a batch
-of them at a time is in memory. The perplexity of the dense and of the pruned
+of them at a time is in memory, besides what a method keeps of its own accord
+(BESA the outputs of one block). The perplexity of the dense and of the pruned
 model is measured in the same pass, from windows that go through every block
 twice: as it is read, and as it is written.
 
@@ -30,16 +31,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, NoReturn
 
 import torch
-from filelock import FileLock, Timeout
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from impl import pipeline
 from impl.calibration import Calibration, Split, load_calibration
+from impl.draft import Draft, draft_folder
 from impl.errors import BadInput, PrunedexError, Unsupported
 from impl.evaluate import predictions, score_of, summary
 from impl.hub import INDEX
@@ -48,186 +48,13 @@ from impl.model import blocks
 from impl.pipeline import Request, Stage
 from impl.registry import Layer, Method, Report, check_kind, check_options, find, layers_of, prune
 from impl.session import Progress, current, evaluating
-from impl.shards import FRAME, Lazy, keys, open_model, sync
+from impl.shards import FRAME, Lazy, keys, open_model
 from impl.sources import ModelInfo, read_tokenizer
 from impl.store import AUTO, MANIFEST, check_target, publish
-from impl.walk import Activations, Block, passing, record
+from impl.streams import Stream
+from impl.walk import Block, passing
 
 Propagate = Literal["pruned", "dense"]
-
-
-class OnDisk:
-    """Hidden states in a file, (batch, length, width) each; what is read is a copy.
-
-    `kept`: the file is there from an earlier process, `append` only tells the shapes.
-    """
-
-    def __init__(self, path: Path, device: torch.device, kept: bool = False) -> None:
-        self.path, self.device, self.kept = path, device, kept
-        self.forms: list[tuple[torch.Size, torch.dtype]] = []
-        self._starts = [0]
-        if not kept:
-            path.write_bytes(b"")
-
-    def __len__(self) -> int:
-        return len(self.forms)
-
-    def append(self, value: Tensor, /) -> None:
-        self.forms.append((value.shape, value.dtype))
-        self._starts.append(self._starts[-1] + value.nbytes)
-        if not self.kept:
-            self[len(self) - 1] = value
-
-    def __getitem__(self, batch: int, /) -> Tensor:
-        shape, dtype = self.forms[batch]
-        value = torch.empty(shape, dtype=dtype)
-        with self.path.open("rb") as file:
-            file.seek(self._starts[batch])
-            file.readinto(value.view(torch.uint8).numpy().data)
-        return value.to(self.device)
-
-    def __setitem__(self, batch: int, value: Tensor, /) -> None:
-        assert (value.shape, value.dtype) == self.forms[batch]
-        with self.path.open("r+b") as file:
-            file.seek(self._starts[batch])
-            file.write(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-
-    def like(self, other: OnDisk) -> OnDisk:
-        """Take the shapes of `other`."""
-        self.forms, self._starts = other.forms, other._starts
-        return self
-
-
-class Stream:
-    """Windows on their way through the blocks; `first` is the block that comes next."""
-
-    def __init__(
-        self, lazy: Lazy, folder: Path, name: str, data: Calibration, size: int, first: int
-    ) -> None:
-        paths = [folder / f"{name}-{(first + i) % 2}" for i in range(2)]
-        now = OnDisk(paths[0], lazy.device, kept=first > 0)
-        self.activations: Activations = record(lazy.model, data, lazy.device, size, now)
-        self.now, self.ahead = now, OnDisk(paths[1], lazy.device).like(now)
-        self._model = lazy.model
-
-    def advance(self, index: int) -> None:
-        """Send all windows through block `index`, as it is now."""
-        Block(self._model, index, self.activations).advance(self.ahead)
-
-    def turn(self) -> None:
-        """What the block passed on is now what comes in."""
-        sync(self.ahead.path)
-        self.now, self.ahead = self.ahead, self.now
-        self.activations.hidden = self.now
-
-
-class Draft:
-    """The folder beside the target where a run in progress lies; one process at a time.
-
-    What is in it from an interrupted run of the same `request` is kept, with
-    `found` saying so; anything else is cleared away. On leaving, the folder
-    goes unless blocks are finished in it and the target is not.
-    Raises `BadInput` if it is in use or not ours.
-    """
-
-    def __init__(self, target: Path, request: dict[str, Any], count: int) -> None:
-        self.target, self.request, self.count = target, request, count
-        self.folder = draft_folder(target)
-        self.hidden, self.result = self.folder / "hidden", self.folder / "checkpoint"
-        self._lock = FileLock(self.folder / "lock")
-        self.found = ""
-        self._empty: dict[str, Any] = {
-            "request": request,
-            "done": 0,
-            "shards": {},
-            "layers": [],
-            "details": {},
-            "seconds": 0.0,
-            "random": [],
-        }
-        self.journal = self._empty
-
-    @property
-    def done(self) -> int:
-        """How many blocks are finished."""
-        return int(self.journal["done"])
-
-    def __enter__(self) -> Draft:
-        ours = not self.folder.exists() or (self.folder / "lock").is_file()
-        if not ours:
-            raise BadInput(f"{self.folder} is in the way, and not ours", "Name another folder.")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise BadInput(
-                f"another process is writing to {self.target}", "Wait for it, or name another."
-            ) from None
-        earlier = self._read()
-        if earlier is not None:
-            difference = _difference(earlier["request"], self.request)
-            if not difference and self._intact(earlier):
-                self.journal = earlier
-                self.found = f"going on behind block {self.done - 1} of an interrupted run"
-            else:
-                why = difference or "its files are damaged"
-                self.found = f"starting anew instead of going on with an interrupted run: {why}"
-        if not self.done:
-            self._clear()
-        shutil.rmtree(self.folder / "scratch", ignore_errors=True)
-        for part in (self.hidden, self.result, self.folder / "scratch"):
-            part.mkdir(exist_ok=True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.release()
-        if kind is None or not self.done:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        elif isinstance(error, PrunedexError):
-            left = f"{self.done} of {self.count} blocks are finished and kept in {self.folder}."
-            error.hint = " ".join(filter(None, [error.hint, left]))
-
-    def finish(self, written: Path, part: int) -> None:
-        """Put the file of a part among the results."""
-        name = self.shard(part)
-        written.replace(self.result / name)
-        self.journal["shards"][name] = (self.result / name).stat().st_size
-
-    def shard(self, part: int) -> str:
-        """The name of a part's file: blocks first, the frame last."""
-        number = part + 1 if part != FRAME else self.count + 1
-        return f"model-{number:05}-of-{self.count + 1:05}.safetensors"
-
-    def save(self) -> None:
-        """Write the journal, whole or not at all."""
-        beside = self.folder / "journal.new"
-        beside.write_text(json.dumps(self.journal), encoding="utf-8")
-        sync(beside)
-        beside.replace(self.folder / "journal.json")
-
-    def _read(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads((self.folder / "journal.json").read_text("utf-8"))
-            return found if found.keys() == self._empty.keys() and found["done"] else None
-        except (OSError, ValueError, AttributeError):
-            return None
-
-    def _intact(self, journal: dict[str, Any]) -> bool:
-        sizes = journal["shards"]
-        paths = [self.result / self.shard(part) for part in range(journal["done"])]
-        return all(p.is_file() and p.stat().st_size == sizes.get(p.name) for p in paths)
-
-    def _clear(self) -> None:
-        for path in self.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != "lock":
-                path.unlink()
 
 
 class Offload:
@@ -391,20 +218,7 @@ def _random() -> list[str]:
     return [base64.b64encode(state.numpy().tobytes()).decode("ascii") for state in states]
 
 
-def draft_folder(target: Path) -> Path:
-    """Where a run that is to end in `target` lies until it is done."""
-    return target.parent / f".{target.name}.offload"
-
-
-def _difference(earlier: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first thing in which two requests differ, in words, or nothing."""
-    for key in [*now, *earlier]:
-        if earlier.get(key) != now.get(key):
-            return f"{key.replace('_', ' ')} was {earlier.get(key)}, and is {now.get(key)}"
-    return ""
-
-
-def check_method(method: Method) -> None:
+def check_offload(method: Method) -> None:
     """Raises `Unsupported` for a method that takes something else away than weights."""
     if method.unit.name != "weights" or "decoder" not in method.on:
         raise Unsupported(
@@ -460,7 +274,7 @@ def prune_on_disk(
     are then kept beside `target`, and the same call goes on with them.
     """
     chosen = find(method)
-    check_method(chosen)
+    check_offload(chosen)
     check_options(chosen, options)
     check_target(target, overwrite)
     check_kind(chosen, lazy.model)
@@ -478,8 +292,8 @@ def prune_on_disk(
         **(environment or {}),
     }
     _check_space(target, lazy, [calibration, evaluation, evaluation])
-    try:
-        with Draft(target, request, len(blocks(lazy.model))) as draft:
+    with Draft(target, request, len(blocks(lazy.model))) as draft:
+        try:
             if draft.found:
                 note(draft.found)
             resumed_at, earlier = draft.done or None, draft.journal["seconds"]
@@ -497,8 +311,8 @@ def prune_on_disk(
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
             (draft.result / MANIFEST).write_text(text, encoding="utf-8")
             publish(draft.result, target)
-    except OSError as error:
-        raise PrunedexError(f"cannot save to {target}: {error.strerror or error}") from error
+        except OSError as error:
+            raise PrunedexError(f"cannot save to {target}: {error.strerror or error}") from error
     return outcome
 
 
@@ -528,7 +342,7 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
     reading, writing and measuring, which happen in the same pass.
     """
     chosen = find(request.method)
-    check_method(chosen)
+    check_offload(chosen)
     options = request.options or {}
     check_options(chosen, options)
     if request.save is None:
