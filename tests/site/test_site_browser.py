@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from small_catalog import ENTRIES, HOSTILE
-from watch import Watch
+from watch import Watch, keys, open_catalog
 
 PAGES = [
     "index.html",
@@ -48,19 +48,6 @@ PAGES = [
     "compare.html",
     "404.html",
 ]
-
-
-def open_catalog(page: Page, query: str = "") -> Page:
-    page.goto(f"catalog.html{query}")
-    page.wait_for_selector("[data-ready]")
-    return page
-
-
-def keys(page: Page) -> list[str]:
-    found: list[str] = page.eval_on_selector_all(
-        "[data-rows] > [data-key]", "rows => rows.map(row => row.dataset.key)"
-    )
-    return found
 
 
 def box(page: Page, facet: str, value: str) -> Locator:

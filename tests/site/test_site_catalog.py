@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from small_catalog import ENTRIES, REPOSITORY, entry, make_root, tags
+from watch import keys, open_catalog
 
 from catalog.site import build_site
 from catalog.site.data import catalog_data
@@ -82,19 +83,6 @@ def test_the_catalog_page_is_light(real: Shelf) -> None:
 
 
 # In the browser ----------------------------------------------------------------------------
-
-
-def open_catalog(page: Page, query: str = "") -> Page:
-    page.goto(f"catalog.html{query}")
-    page.wait_for_selector("[data-ready]")
-    return page
-
-
-def keys(page: Page) -> list[str]:
-    found: list[str] = page.eval_on_selector_all(
-        "[data-rows] > [data-key]", "rows => rows.map(row => row.dataset.key)"
-    )
-    return found
 
 
 def test_a_row_drawn_from_the_data_is_the_row_of_the_page(page: Page) -> None:

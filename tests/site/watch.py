@@ -5,6 +5,21 @@ from __future__ import annotations
 from playwright.sync_api import BrowserContext, Page
 
 
+def open_catalog(page: Page, query: str = "") -> Page:
+    """The catalog page, once its script has taken over."""
+    page.goto(f"catalog.html{query}")
+    page.wait_for_selector("[data-ready]")
+    return page
+
+
+def keys(page: Page) -> list[str]:
+    """The papers in the order in which they are shown."""
+    found: list[str] = page.eval_on_selector_all(
+        "[data-rows] > [data-key]", "rows => rows.map(row => row.dataset.key)"
+    )
+    return found
+
+
 class Watch:
     """What a page must not do: complain, or ask another origin for anything."""
 
