@@ -236,14 +236,14 @@ def run(
 
 def _offloaded(request: Any, stage: Any) -> dict[str, Any]:
     """Run from disk; whoever interrupts it is told what is left where."""
-    from impl import offload
+    from impl import draft, offload
 
     try:
         record, _report = offload.run(request, stage)
     except KeyboardInterrupt:
-        draft = offload.draft_folder(request.save)
-        if draft.is_dir():
-            note(f"Finished blocks are kept in {draft}: the same command goes on with them.")
+        folder = draft.draft_folder(request.save)
+        if folder.is_dir():
+            note(f"Finished blocks are kept in {folder}: the same command goes on with them.")
         raise
     return record
 

@@ -112,7 +112,7 @@ def differences(one: Path, other: Path) -> dict[str, int]:
     from safetensors import safe_open
 
     def places(folder: Path) -> dict[str, Path]:
-        found = {}
+        found: dict[str, Path] = {}
         for path in folder.glob("*.safetensors"):
             with safe_open(path, framework="pt") as file:
                 found |= dict.fromkeys(file.keys(), path)

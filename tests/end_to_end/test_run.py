@@ -86,6 +86,43 @@ def test_the_methods_rank_on_tiny_as_on_real_models(here: Here, setting: list[st
     assert quality["perplexity_before"] < found["sparsegpt"] < found["wanda"] < found["magnitude"]
 
 
+def test_a_run_from_disk_records_what_the_run_in_memory_does(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from impl.shards import Lazy
+
+    run = ["run", "wanda", "--model", "tiny", "--samples", "4", "--length", "64"]
+    memory = json.loads(here(*run, "--json").stdout)
+    target = tmp_path / "pruned"
+    from_disk = [*run, "--offload", "--save", str(target)]
+    write = Lazy.write
+
+    def interrupted(self: Lazy, part: int, scratch: Path) -> Path:
+        if part == 2:
+            raise KeyboardInterrupt
+        return write(self, part, scratch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lazy, "write", interrupted)
+        stopped = here(*from_disk)
+    assert stopped.returncode == 130
+    assert "the same command goes on" in stopped.stderr.replace("\n", " ")
+    assert not target.exists()
+    done = here(*from_disk, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "Going on behind block 1" in done.stderr
+    disk = json.loads(done.stdout)
+    assert disk["offload"]["resumed_at"] == 2
+    same = ["schema", "method", "options", "protocol", "budget", "parameters", "quality", "scores"]
+    assert {key: disk[key] for key in same} == {key: memory[key] for key in same}
+    assert memory.keys() - disk.keys() == set()
+    assert json.loads((target / "prunedex.json").read_text()) == disk
+    assert [path.name for path in tmp_path.iterdir()] == ["pruned"]
+    again = here("eval", str(target), "--text", "synthetic", "--length", "64", "--json")
+    measured = json.loads(again.stdout)
+    assert measured["quality"]["perplexity"] == pytest.approx(disk["quality"]["perplexity_after"])
+
+
 def test_the_table_says_what_was_measured_and_how(here: Here) -> None:
     done = here("run", "sparsegpt", "--pattern", "4:8", "--blocksize", "64")
     assert done.returncode == 0, done.stderr
@@ -107,6 +144,8 @@ def test_the_table_says_what_was_measured_and_how(here: Here) -> None:
         (["run", "shortgpt", "--drop", "6"], 2, ["drop 6 leaves nothing: there are 6"]),
         (["run", "shortgpt", "--drop", "2.5"], 2, ["'--drop'"]),
         (["run", "sixteen-heads", "--model", "tiny"], 1, ["prunes an encoder"]),
+        (["run", "wanda", "--offload"], 2, ["--offload writes", "Add --save FOLDER"]),
+        (["run", "flap", "--offload", "--save", "x"], 1, ["must see in the whole model"]),
         (["check-method", "wandaa"], 2, ["did you mean 'wanda'"]),
         (["check-method", "wanda", "--family", "lama"], 2, ["did you mean 'llama'"]),
         (["run", "wanda", "--model", "smolm2"], 2, ["smollm2-135m"]),

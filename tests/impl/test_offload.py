@@ -29,7 +29,7 @@ from impl.hub import INDEX
 from impl.model import blocks
 from impl.offload import Outcome, prune_on_disk
 from impl.registry import Report, find, method_names, prune
-from impl.shards import open_model
+from impl.shards import FRAME, Lazy, open_model
 from impl.store import MANIFEST, save
 from impl.toys import toy, toy_tokens
 from impl.walk import walk
@@ -358,8 +358,6 @@ def test_a_killed_process_loses_the_block_in_work_only(tmp_path: Path) -> None:
 
 def kill_in_the_second_block(source: str, target: str) -> None:
     """What the process does that is killed: it dies amid writing a shard."""
-    from impl.shards import Lazy
-
     write = Lazy.write
 
     def die(self: Lazy, part: int, scratch: Path) -> Path:
@@ -371,6 +369,30 @@ def kill_in_the_second_block(source: str, target: str) -> None:
 
     Lazy.write = die  # type: ignore[method-assign]
     on_disk(Path(source), Path(target), "sparsegpt")
+
+
+def test_what_fails_after_the_last_block_goes_on_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = checkpoint(tmp_path / "source"), tmp_path / "disk"
+    write = Lazy.write
+
+    def fail(self: Lazy, part: int, scratch: Path) -> Path:
+        if part == FRAME:
+            raise OSError(5, "Input/output error")
+        return write(self, part, scratch)
+
+    monkeypatch.setattr(Lazy, "write", fail)
+    with pytest.raises(PrunedexError, match="Input/output error") as failed:
+        on_disk(source, target)
+    assert "3 of 3 blocks" in str(failed.value)
+    monkeypatch.undo()
+    again = Stops()
+    outcome = on_disk(source, target, progress=again)
+    assert again.begun == []
+    model, _ = in_memory(source, "wanda")
+    assert equal(loaded(target).state_dict(), model.state_dict())
+    assert summary(outcome.scores["pruned"], "perplexity") == perplexity(model, EVALUATION.tokens)
 
 
 @pytest.mark.parametrize("change", ["option", "data", "weights", "damage", "older"])
