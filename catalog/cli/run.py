@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import (
@@ -27,10 +27,17 @@ from rich.progress import (
 )
 from typer.core import TyperCommand
 
-from catalog.cli.common import err, new_table, note, show, text, write, write_json
+from catalog.cli.common import Root, err, load, new_table, note, show, text, write, write_json
 from catalog.errors import PrunedexError, UsageError, details, did_you_mean, listed, visible
 from catalog.methods import GIVEN, MethodDoc, method_files, read_method
 from catalog.results import COUNTED, KEPT
+from catalog.schema import DIMENSIONS
+
+if TYPE_CHECKING:
+    from catalog.store import Catalog
+
+_HERE = Path(__file__).resolve().parents[2]
+"""The folder with the methods that run, whichever catalog is read."""
 
 Text = Annotated[
     str | None,
@@ -68,11 +75,10 @@ class RunCommand(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        root = Path(__file__).resolve().parents[2]
-        files = {file.stem.replace("_", "-"): file for file in method_files(root)}
+        files = {_name_of(file): file for file in method_files(_HERE)}
         chosen = next((word for word in args if word in files), None)
         if chosen is not None:
-            document, _ = read_method(root, files[chosen])
+            document, _ = read_method(_HERE, files[chosen])
             if document is not None:
                 ctx.meta[_OWN] = own_options(document)
         return super().parse_args(ctx, args)
@@ -137,6 +143,11 @@ def option_type(annotation: str | None) -> Any:
         if part.strip() in ("int", "float", "bool"):
             return {"int": int, "float": float, "bool": bool}[part.strip()]
     return str
+
+
+def _name_of(file: Path) -> str:
+    """The name of the method in a file."""
+    return file.stem.replace("_", "-")
 
 
 def register(app: typer.Typer) -> None:
@@ -257,9 +268,11 @@ def check_method(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON: --json | jq '.[].result'")
     ] = False,
+    root: Root = None,
 ) -> None:
     """Run the contract on a method, and its six tags: what it keeps, and what it breaks, in words."""
     known_method(method)
+    claims = _claims(load(root), method)
     with people_errors():
         from impl.contract import CHECKS
         from impl.contract import check_method as outcomes
@@ -276,7 +289,8 @@ def check_method(
             for done, outcome in enumerate(outcomes(method, wanted)):
                 found.append(vars(outcome))
                 advance(done, len(CHECKS) * len(wanted), f"{outcome.check}, {outcome.family}")
-            found += _tags(method, tuple(wanted))
+            if claims is not None:
+                found += _tags(method, claims, tuple(wanted))
     failed = [item for item in found if item["result"] == "failed"]
     if as_json:
         write_json(found)
@@ -292,23 +306,41 @@ def check_method(
         raise typer.Exit(1)
 
 
-def _tags(method: str, families: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The tags of the method's entry as outcomes, if it has one."""
-    from unittest import mock
+def _claims(catalog: Catalog, method: str) -> dict[str, list[str]] | None:
+    """The tags of the method's entry by dimension, less those that are not run here.
 
-    from catalog.schema import DIMENSIONS
-    from catalog.store import Catalog
-    from impl.experiments import EXPERIMENTS, observe_tags
-
-    catalog = Catalog.load()
-    entry = next((e for e in catalog.entries.values() if e.implementation == method), None)
-    if entry is None or entry.tags is None:
-        return []
-    excused = {(item.dimension, item.value) for item in catalog.methods[method].not_run}
-    claims = {
-        dimension: [v for v in entry.tags.of(dimension) if (dimension, v) not in excused]
+    None if no entry names the method. Raises PrunedexError if the catalog has another version of
+    the method than the one that runs, which would be judged by tags that are not about it.
+    """
+    file = next(f for f in method_files(_HERE) if _name_of(f) == method)
+    theirs = catalog.root / file.relative_to(_HERE)
+    if theirs.is_file() and theirs.read_bytes() != file.read_bytes():
+        raise PrunedexError(
+            f"{theirs} is not the method that runs here, {file}",
+            "run the prunedex that is installed from that folder, or name another one with --root",
+        )
+    entries = catalog.papers_of.get(method)
+    tags = entries[0].tags if entries else None
+    if tags is None:
+        note(f"no entry of {catalog.root} gives tags to {method}, so none are checked")
+        return None
+    document, _ = read_method(_HERE, file)
+    not_run = document.not_run if document is not None else []
+    excused = {(item.dimension, item.value) for item in not_run}
+    return {
+        dimension: [value for value in tags.of(dimension) if (dimension, value) not in excused]
         for dimension in DIMENSIONS
     }
+
+
+def _tags(
+    method: str, claims: dict[str, list[str]], families: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """What the tags claim, as outcomes."""
+    from unittest import mock
+
+    from impl.experiments import EXPERIMENTS, observe_tags
+
     for dimension in DIMENSIONS:
         importlib.import_module(f"impl.experiments.{dimension}")
     guarded = {tag: _guarded(check) for tag, check in EXPERIMENTS.items()}
@@ -429,8 +461,7 @@ def fetch(
 
 def known_method(method: str) -> None:
     """Look a method up by its file name, before torch is imported for nothing."""
-    root = Path(__file__).resolve().parents[2]
-    names = [file.stem.replace("_", "-") for file in method_files(root)]
+    names = [_name_of(file) for file in method_files(_HERE)]
     if method not in names:
         hint = details(did_you_mean(method, names), f"methods: {listed(names)}")
         raise UsageError(f"there is no method '{method}'{hint}")
