@@ -40,6 +40,9 @@ UNITS = {
 }
 """Axes, by the unit of a budget."""
 
+_SHARED = ("model", "data", "metric", "sequence length")
+"""Fields that a protocol of figures reported has as well as one of runs made here."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -106,6 +109,17 @@ class Section:
     others: list[Other] = field(default_factory=list)
     page: str | None = None
     group: str = ""
+    shared: dict[str, str] = field(default_factory=dict)
+    own: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> dict[str, dict[str, str]]:
+        """All that the protocol fixes, by the names of fields, for telling any two apart.
+
+        `shared` fields are those of every protocol, measured here or reported; `own` ones can be
+        told apart only within one kind.
+        """
+        return {"shared": self.shared, "own": self.own}
 
 
 @dataclass
@@ -209,6 +223,25 @@ def _tell_runs_apart(sections: list[Section], measured: list[Measured]) -> None:
                 section.others.append(Other(other.id, other.title, fields))
 
 
+def _told(value: object) -> str:
+    """A field of a protocol in words."""
+    if value is None or value == []:
+        return "not stated"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return plain(value) if isinstance(value, float) else str(value)
+
+
+def _flat(value: object, path: str = "") -> dict[str, str]:
+    """The fields of a run's protocol by their paths, as `comparable` names them."""
+    if isinstance(value, dict):
+        found: dict[str, str] = {}
+        for name, part in value.items():
+            found |= _flat(part, f"{path}.{name}" if path else str(name))
+        return found
+    return {path: _told(value)}
+
+
 def _of_runs(shelf: Shelf, group: Measured, styles: _Styles) -> Section | None:
     marks = []
     metric = group.results[0].quality.metric
@@ -261,6 +294,14 @@ def _of_runs(shelf: Shelf, group: Measured, styles: _Styles) -> Section | None:
             [],
             page=shelf.board_page(group.results[0]),
             group="Measured here",
+            shared={
+                "measured": "here",
+                "model": model.name,
+                "data": text.source,
+                "metric": metric,
+                "sequence length": _told(text.length),
+            },
+            own=_flat(group.protocol.model_dump(mode="json")),
         ),
         dense,
         styles,
@@ -315,6 +356,7 @@ def _of_figures(
             )
         )
     name = protocol.kind.meaning
+    fields = protocol.fields()
     return _section(
         Section(
             figures.slugs[protocol],
@@ -327,6 +369,9 @@ def _of_figures(
             marks,
             [],
             group=f"Reported: {name}",
+            shared={"measured": "by the sources"}
+            | {field: _told(fields[field]) for field in _SHARED},
+            own={field: _told(each) for field, each in fields.items() if field not in _SHARED},
         ),
         # Where two sources differ by a digit, a line for each would only blur.
         sorted(dense)[len(dense) // 2] if dense else None,

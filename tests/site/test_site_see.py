@@ -512,6 +512,63 @@ def test_one_protocol_at_a_time_and_its_rivals_are_named(page: Page) -> None:
     expect(shown).to_have_attribute("data-plot", "llama-7b-wikitext-2-perplexity-2048")
 
 
+LONG = "llama-7b-wikitext-2-perplexity-4096"
+SHORT = "llama-7b-wikitext-2-perplexity-2048"
+
+
+def test_two_protocols_beside_each_other_keep_tables_of_their_own(page: Page) -> None:
+    """The keyboard does all of it, and the page says what sets the two apart."""
+    page.goto("plots.html")
+    shown = page.locator("[data-plot]:visible")
+    page.locator("select[data-protocol]").select_option(LONG)
+    beside = page.locator("select[data-beside]")
+    expect(beside.locator(f"option[value='{LONG}']")).to_be_disabled()  # not itself
+    beside.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowDown")
+        if beside.input_value() == SHORT:
+            break
+    expect(shown).to_have_count(2)
+    expect(page).to_have_url(re.compile(f"#{LONG},{SHORT}$"))
+    expect(shown.nth(0)).to_have_attribute("data-plot", LONG)  # the one chosen first is first
+    apart = page.get_by_role("region", name="Two protocols")
+    rows = apart.locator("tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows).to_have_text("sequence length40962048")
+    expect(apart).to_contain_text("neither better nor worse")
+    # No table has figures of both: 6.42 was measured with the long windows, 7.26 with the short.
+    for table in page.locator("[data-plot]:visible table").all():
+        text = table.text_content() or ""
+        assert ("6.42" in text) != ("7.26" in text)
+    page.reload()
+    expect(shown).to_have_count(2)
+    page.locator("select[data-beside]").select_option("")
+    expect(shown).to_have_count(1)
+    expect(apart).to_be_hidden()
+    page.go_back()
+    expect(shown).to_have_count(2)
+
+
+@pytest.mark.parametrize("wanted", ["%", f"{LONG},{LONG}", f"{LONG},nobody", ",,"])
+def test_an_address_that_names_no_two_protocols_shows_one(page: Page, wanted: str) -> None:
+    page.goto(f"plots.html#{wanted}")
+    expect(page.locator("html[data-ready]")).to_be_attached()
+    expect(page.locator("[data-plot]:visible")).to_have_count(1)
+    expect(page.locator("[data-apart]")).to_be_hidden()
+
+
+def test_the_fields_that_tell_protocols_apart_are_all_there(real: Shelf) -> None:
+    """What the page finds from the fields is what the catalog finds from the protocols."""
+    figures = real.catalog.figures
+    by_id = {figures.slugs[protocol]: protocol for protocol in figures.protocols}
+    sections = [each for each in plots(real, {}).sections if each.kind == "reported"]
+    assert len(sections) > 10
+    for one, two in itertools.combinations(sections, 2):
+        first, second = one.shared | one.own, two.shared | two.own
+        found = {name for name in first if first[name] != second[name]}
+        assert found == {*differences(by_id[one.id], by_id[two.id])}
+
+
 def compared(page: Page, query: str) -> Page:
     page.goto(f"compare.html{query}")
     page.wait_for_selector("[data-compare-page][data-ready]")
@@ -611,6 +668,9 @@ def test_without_javascript_all_is_there(browser: Browser, base: str) -> None:
     )
     page.goto("plots.html")
     assert page.locator("[data-plot]:visible").count() == page.locator("[data-plot]").count() > 1
+    expect(page.locator("select[data-beside]")).to_be_hidden()
+    listed = page.get_by_role("navigation", name="Protocols").get_by_role("link")
+    expect(listed).to_have_count(page.locator("[data-plot]").count())
     page.goto("compare.html")
     expect(page.get_by_text("needs JavaScript")).to_be_visible()
     expect(page.locator("[data-add]")).to_be_hidden()
