@@ -51,23 +51,62 @@ def lowest(score: Tensor, count: int | Tensor) -> Tensor:
     """
     if score.isnan().any():
         raise ValueError("a score is not a number")
-    limit = count.to(score.device).unsqueeze(-1) if isinstance(count, Tensor) else count
-    return _rank(score) < limit
+    size = score.shape[-1]
+    if not score.numel():
+        return torch.zeros_like(score, dtype=torch.bool)
+    if size <= 32:
+        limit = count.to(score.device).unsqueeze(-1) if isinstance(count, Tensor) else count
+        return _short_rank(score) < limit
+    rows = score.detach().reshape(-1, size)
+    if not isinstance(count, Tensor):
+        return _select(rows, count).view(score.shape)
+    limits = count.to(score.device).expand(score.shape[:-1]).reshape(-1)
+    distinct = limits.unique().tolist()
+    if len(distinct) > 8:  # selecting for each number by itself would take longer than sorting
+        return (_rank(rows) < limits[:, None]).view(score.shape)
+    pruned = torch.empty_like(rows, dtype=torch.bool)
+    for number in distinct:
+        same = limits == number
+        pruned[same] = _select(rows[same], number)
+    return pruned.view(score.shape)
+
+
+def _select(rows: Tensor, count: int) -> Tensor:
+    """True at the `count` lowest of every row of (rows, size), ties by position.
+
+    Selecting takes a quarter of the time of sorting; only rows where the last
+    place is tied are sorted.
+    """
+    size = rows.shape[-1]
+    if not 0 < count < size:
+        return torch.full_like(rows, count > 0, dtype=torch.bool)
+    pruned = rows <= rows.kthvalue(count, dim=-1, keepdim=True).values
+    tied = pruned.sum(-1) > count
+    if tied.any():
+        pruned[tied] = _rank(rows[tied]) < count
+    return pruned
 
 
 def _rank(score: Tensor) -> Tensor:
     """The place of each score in the order of the last dimension, ties by position."""
-    size = score.shape[-1]
-    if size <= 32:  # sorting millions of short groups one by one takes minutes, comparing seconds
-        rank = torch.zeros_like(score, dtype=torch.int8)
-        for j in range(size):
-            other = score[..., j : j + 1]
-            rank[..., :j] += other < score[..., :j]
-            rank[..., j + 1 :] += other <= score[..., j + 1 :]
-        return rank
     rank = torch.empty_like(score, dtype=torch.long)
-    positions = torch.arange(size, device=score.device).expand_as(rank)
+    positions = torch.arange(score.shape[-1], device=score.device).expand_as(rank)
     return rank.scatter_(-1, score.argsort(dim=-1, stable=True), positions)
+
+
+def _short_rank(score: Tensor) -> Tensor:
+    """The same where the last dimension is short.
+
+    Sorting millions of short groups one by one takes minutes, comparing seconds.
+    """
+    places = score.movedim(-1, 0).contiguous()
+    rank = torch.zeros_like(places, dtype=torch.int8)
+    for i in range(len(places)):
+        for j in range(i + 1, len(places)):
+            first = places[i] <= places[j]
+            rank[j] += first
+            rank[i] += ~first
+    return rank.movedim(0, -1)
 
 
 def shares(total: int, sizes: list[int]) -> list[int]:

@@ -14,7 +14,8 @@ from torch import Tensor
 def sum_of_squares(x: Tensor) -> Tensor:
     """Σ_t x_tj² for every input channel j: shape (in,)."""
     wide = torch.float32 if x.device.type == "mps" else torch.float64  # Metal has no float64
-    return x.to(wide).square().sum(0)
+    squares = x.to(wide, copy=True)
+    return squares.mul_(squares).sum(0)
 
 
 def gram(x: Tensor) -> Tensor:

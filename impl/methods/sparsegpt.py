@@ -95,20 +95,23 @@ def prune_layer(
     starts = range(0, width, blocksize)
     sizes = [min(blocksize, width - i) for i in starts]
     counts = shares(round(sparsity * W.numel()), sizes)
+    zero = W.new_zeros(())
     for i, size, count in zip(starts, sizes, counts, strict=True):
-        w, u = W[:, i : i + size], U[i : i + size, i : i + size]
+        here, u = W[:, i : i + size], U[i : i + size, i : i + size]
         d = u.diagonal()
-        errors = torch.zeros_like(w)
+        w = here.T.contiguous()  # (size, out): columns are visited one by one
+        errors = torch.empty_like(w)
+        pruned = torch.empty_like(w, dtype=torch.bool)
         if not pattern:
-            score = w.square() / d.square()
-            pruned = lowest(score.flatten(), count).view(out, size)
+            score = here.square() / d.square()
+            pruned.copy_(lowest(score.flatten(), count).view(out, size).T)
         for j in range(size):
             if pattern and j % pattern.m == 0:
                 group = slice(j, j + pattern.m)
-                chosen = n_m(w[:, group].square() / d[group].square(), pattern)
-                pruned = chosen if j == 0 else torch.cat([pruned, chosen], dim=1)
-            errors[:, j] = torch.where(pruned[:, j], w[:, j], 0) / d[j]
-            w[:, j:] -= errors[:, j, None] * u[j, None, j:]
-        w[pruned] = 0
-        W[:, i + size :] -= errors @ U[i : i + size, i + size :]
+                pruned[group] = n_m(w[group].T.square() / d[group].square(), pattern).T
+            torch.where(pruned[j], w[j], zero, out=errors[j]).div_(d[j])
+            w[j:] -= u[j, j:, None] * errors[j]
+        here.copy_(w.masked_fill_(pruned, 0).T)
+        # In the layout of W, on which the rounding of the product depends.
+        W[:, i + size :] -= torch.empty_like(here).copy_(errors.T) @ U[i : i + size, i + size :]
     return W

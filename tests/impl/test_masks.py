@@ -35,6 +35,16 @@ def test_the_lowest_go_and_ties_fall_to_the_first(score: torch.Tensor, count: in
     assert torch.equal(mask, expected)
 
 
+@given(scores, st.integers(1, 40), st.integers(0, 2**31))
+def test_every_row_has_a_count_of_its_own(score: torch.Tensor, distinct: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.randint(0, score.shape[1] + 1, (distinct,), generator=generator)
+    counts = counts[torch.randint(0, distinct, score.shape[:1], generator=generator)]
+    mask = lowest(score, counts)
+    for row, count in enumerate(counts.tolist()):
+        assert torch.equal(mask[row], lowest(score[row], count))
+
+
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 12), st.integers(0, 2**31))
 def test_n_of_m_stay_in_every_group(n: int, more: int, groups: int, seed: int) -> None:
     pattern = NM(n, n + more)

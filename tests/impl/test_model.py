@@ -189,6 +189,19 @@ def test_views_with_the_same_input_share_one_sum() -> None:
     assert sums["q"] is not sums["o"]
 
 
+def test_what_no_input_depends_on_is_computed_for_the_first_batch_only() -> None:
+    model = toy("llama")
+    block = next(walk(model, calibration(samples=5), propagate="dense"))
+    down, zero = block.module.mlp.down_proj, []
+    handle = down.register_forward_hook(lambda _m, _i, output: zero.append(not output.any()))
+    list(block.collect(gram))
+    handle.remove()
+    assert zero == [False, True, True, True, True]
+    assert "forward" not in vars(down)
+    assert block.run(1).ne(block.inputs(1)).any()
+    assert down(torch.ones(1, 64)).any()
+
+
 def test_a_new_family_needs_one_description() -> None:
     model = toy("llama")
     model.config.model_type = "llama-like"
