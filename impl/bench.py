@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -255,7 +256,6 @@ def measure(cell: Cell, watch: Watch | None = None) -> dict[str, Any]:
 
 def _child() -> int:
     """`python -m impl.bench`: one cell as JSON on standard input, events as lines of JSON out."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     cell = Cell.from_json(sys.stdin.read())
     out, last = os.fdopen(os.dup(1), "w"), ""
     os.dup2(2, 1)  # whatever libraries print does not get between the events
@@ -295,6 +295,7 @@ def in_process(cell: Cell, watch: Watch, started: Callable[[Any], None]) -> Outc
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
+        start_new_session=True,  # an interruption is for us, who then end it
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     started(process)
@@ -379,8 +380,9 @@ def on_ray(
             "Ray is not installed", "Install it: pip install 'prunedex[ray]'."
         ) from error
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise PrunedexError(f"no Ray cluster answers at {address}: {reason}") from error
     try:
@@ -402,6 +404,13 @@ def on_ray(
                 done(outcome)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Ray itself waits for minutes where nobody answers. Raises `OSError`."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _on_worker(text: str) -> dict[str, Any]:
