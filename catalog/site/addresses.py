@@ -50,6 +50,11 @@ def citation(key: str) -> str:
     return f"papers/{key}.bib"
 
 
+def card(key: str) -> str:
+    """The picture that links to a paper show elsewhere."""
+    return f"assets/cards/{key}.png"
+
+
 def year(number: int) -> str:
     """The page of the papers of a year, in a catalog that is too large for one page."""
     return f"years/{number}.html"

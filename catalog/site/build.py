@@ -53,7 +53,7 @@ def build_site(
     _check_target(out)
     with _working_folder(out) as work:
         step("Writing pages")
-        flaws = write_tree(catalog, work / TREE)
+        flaws = write_tree(catalog, work / TREE, earlier=out)
         if flaws and strict:
             raise PrunedexError(
                 flaws[0] + (f", and {len(flaws) - 1} more like it" if len(flaws) > 1 else ""),

@@ -122,8 +122,15 @@ class Pages:
     """Writes pages of one catalog. `flaws` collects what could not be shown as it should."""
 
     def __init__(
-        self, shelf: Shelf, repository: Repository, concepts: Sequence[Concept] = ()
+        self,
+        shelf: Shelf,
+        repository: Repository,
+        concepts: Sequence[Concept] = (),
+        *,
+        cards: bool = False,
     ) -> None:
+        """`cards`: whether every paper has a picture of its own for links from elsewhere."""
+        self.cards = cards
         self.shelf = shelf
         self.repository = repository
         self.concepts = concepts
@@ -327,7 +334,11 @@ class Pages:
             page,
             f"{entry.name}: {entry.title}" if _adds_name(entry) else entry.title,
             entry.takeaway,
-            meta={"linked": linked_data(entry), "citation": addresses.citation(entry.key)},
+            meta={
+                "linked": linked_data(entry),
+                "citation": addresses.citation(entry.key),
+                "card": addresses.card(entry.key) if self.cards else None,
+            },
             **values,
         )
 
@@ -584,7 +595,8 @@ class Pages:
     def _install(self) -> str:
         """The commands that make `prunedex` one; without an address, from inside a copy."""
         lines = [
-            "python3 -m venv .venv && . .venv/bin/activate",
+            "python3 -m venv .venv",
+            ". .venv/bin/activate",
             "pip install -c scripts/constraints.txt -e .",
         ]
         if self.repository.url:

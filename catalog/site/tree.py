@@ -19,6 +19,7 @@ from catalog.concepts import CONCEPTS, Concept, read_concepts, split, unknown_ta
 from catalog.errors import PrunedexError, details, did_you_mean, shown
 from catalog.root import own_root
 from catalog.site import addresses
+from catalog.site.cards import Painter, write_cards
 from catalog.site.compare import compare_data
 from catalog.site.data import catalog_data, to_json
 from catalog.site.exports import write_exports
@@ -63,9 +64,10 @@ def repository(settings: dict[str, object]) -> Repository:
     return Repository(str(url) if url else None, str(edit or "edit/main/"))
 
 
-def write_tree(catalog: Catalog, tree: Path) -> list[str]:
+def write_tree(catalog: Catalog, tree: Path, earlier: Path | None = None) -> list[str]:
     """Write the tree of one catalog into an empty or missing folder.
 
+    Of a site that was built before, `earlier`, pictures that would come out the same are taken.
     Returns what could not be shown as it should, one sentence each. Raises PrunedexError
     where two pages would get the same address.
     """
@@ -84,7 +86,10 @@ def write_tree(catalog: Catalog, tree: Path) -> list[str]:
     shelf = Shelf(catalog)
     concepts, flaws = _concepts(catalog, origin.parent)
     settings = settings_of(origin / "mkdocs.yml")
-    pages = Pages(shelf, repository(settings), concepts)
+    site_url = settings.get("site_url")
+    # A picture of a page must have a whole address; without one nobody would ask for it.
+    painter = _painter(documents / "assets" / "fonts") if site_url else None
+    pages = Pages(shelf, repository(settings), concepts, cards=painter is not None)
     _hand_written(pages, documents, concepts)
     pages.flaws += flaws
     written = [page.relative_to(documents) for page in documents.rglob("*.md")]
@@ -105,9 +110,18 @@ def write_tree(catalog: Catalog, tree: Path) -> list[str]:
     (documents / "compare.json").write_text(more + "\n", encoding="utf-8", newline="\n")
     citations = to_bibtex(shelf.entries) if shelf.entries else ""
     (documents / "catalog.bib").write_text(citations, encoding="utf-8", newline="\n")
-    site_url = settings.get("site_url")
+    if painter is not None:
+        write_cards(shelf, painter, documents, earlier)
     write_exports(shelf, documents, concepts=concepts, site_url=str(site_url) if site_url else None)
     return pages.flaws
+
+
+def _painter(fonts: Path) -> Painter | None:
+    """Who draws the cards; None where Pillow cannot, so that all pages share one."""
+    try:
+        return Painter(fonts)
+    except OSError:
+        return None
 
 
 def _concepts(catalog: Catalog, root: Path) -> tuple[list[Concept], list[str]]:

@@ -4,8 +4,7 @@ Run it only when the mark, the name or the description changes. It takes the sys
 
     .venv/bin/python site/brand/make.py
 
-There is one card for the whole site. One for each paper would put a program that draws text into
-every build, and take longer than all the rest of it.
+This is the card of the site; those of the papers are drawn in the build (catalog/site/cards.py).
 """
 
 from __future__ import annotations

@@ -118,12 +118,15 @@ def test_hostile_text_stays_in_its_attribute(site: Path) -> None:
 def test_without_an_address_nothing_claims_to_have_one(site: Path) -> None:
     page = head(site, "papers/sun2023simple.html")
     assert page.said("og:image") == page.said("og:url") == page.to("canonical") == []
+    assert not (site / "assets" / "cards").exists()
 
 
 def test_with_an_address_card_and_canonical_links_are_whole(published: Path) -> None:
     page = head(published, "papers/sun2023simple.html")
     base = "https://example.org/prunedex/"
-    assert page.said("og:image") == [f"{base}assets/card.png"]
+    assert page.said("og:image") == [f"{base}assets/cards/sun2023simple.png"]
+    assert (published / "assets" / "cards" / "sun2023simple.png").is_file()
+    assert head(published, "catalog.html").said("og:image") == [f"{base}assets/card.png"]
     assert page.said("og:url") == page.to("canonical") == [f"{base}papers/sun2023simple.html"]
     assert (published / "assets" / "card.png").is_file()
     assert "https://example.org/prunedex/papers/" in (published / "feed.xml").read_text()
