@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.metadata
 import logging
 from collections.abc import Callable, Sequence
@@ -15,7 +16,9 @@ After = Callable[[Any, Any, Any], dict[str, Any]]
 """Is called with (dense model, pruned model, tokenizer); returns what is added to a record"""
 
 
-def _manager(include: str | None) -> Any:
+@functools.cache
+def _manager(include: str | None, public: bool) -> Any:
+    """The harness's index of tasks; its own thousands take a while to read."""
     try:
         from lm_eval.tasks import TaskManager
     except ImportError as error:
@@ -24,7 +27,16 @@ def _manager(include: str | None) -> Any:
         ) from error
     if include is not None and not Path(include).is_dir():
         raise BadInput(f"{include} is not a folder", "Name the folder that has your tasks.")
-    return TaskManager(verbosity="ERROR", include_path=include)
+    return TaskManager(include_path=include, include_defaults=public)
+
+
+def _index(names: Sequence[str], include: str | None) -> Any:
+    """An index that has the tasks `names`: of the folder's own where they are all there."""
+    if include is not None:
+        own = _manager(include, False)
+        if set(names) <= set(own.all_tasks):
+            return own
+    return _manager(include, True)
 
 
 def check_tasks(names: Sequence[str], include: str | None = None) -> None:
@@ -33,7 +45,7 @@ def check_tasks(names: Sequence[str], include: str | None = None) -> None:
     `include` is a folder with tasks of your own. Raises `PrunedexError` if the
     harness is not installed.
     """
-    known = _manager(include).all_tasks
+    known = _index(names, include).all_tasks
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
@@ -74,7 +86,7 @@ def _evaluate(
         found = lm_eval.simple_evaluate(
             HFLM(pretrained=model, tokenizer=tokenizer, device=str(model.device)),
             tasks=list(names),
-            task_manager=_manager(include),
+            task_manager=_index(names, include),
             limit=limit,
             log_samples=False,
             bootstrap_iters=1000,
