@@ -11,13 +11,16 @@ from catalog import amounts, disagreements
 from catalog.boards import VERDICTS, Board, Difference, Group, Row, differing
 from catalog.overlap import Profile, overlap, profile
 from catalog.protocols import Declared
-from catalog.results import Change, Result
+from catalog.results import COUNTED, Change, Result
 from catalog.site import addresses, charts
 from catalog.site.plots import Panel, section_of, styles_of
 from catalog.site.shelf import Shelf
 
 LEVELS = 8
 """Shades of a heat table; see.css has one class each."""
+
+LEAST = 0.02
+"""The spread of values that a heat table's shades cover at least."""
 
 UNIT_TITLES = {
     "weights": "Weights",
@@ -113,16 +116,35 @@ class BoardPages:
         return amounts.number(value, 4)
 
     @staticmethod
+    def achieved(result: Result) -> str:
+        """What was really gone, or stayed, in the unit that the heading names."""
+        amount = result.budget.achieved
+        if result.budget.unit in COUNTED:
+            return amounts.number(amount if amount != int(amount) else int(amount))
+        return amounts.percent(amount)
+
+    @staticmethod
+    def point(found: Difference | None, board: Board) -> str:
+        """A difference without its interval, in nats or in percentage points."""
+        scale, places = _scale(board)
+        return "" if found is None else amounts.signed(scale * found.value, places)
+
+    @staticmethod
+    def ends(found: Difference, board: Board) -> str:
+        """The interval of a difference; empty where it has none."""
+        scale, places = _scale(board)
+        if found.low is None or found.high is None:
+            return ""
+        low, high = (amounts.signed(scale * each, places) for each in (found.low, found.high))
+        return f"{low} to {high}"
+
+    @staticmethod
     def difference(found: Difference | None, board: Board) -> str:
         """A difference with its interval, in nats or in percentage points."""
         if found is None:
             return ""
-        scale, places = (100, 1) if board.metric == "accuracy" else (1, 3)
-        text = amounts.signed(scale * found.value, places)
-        if found.low is None or found.high is None:
-            return text
-        low, high = (amounts.signed(scale * each, places) for each in (found.low, found.high))
-        return f"{text} [{low}, {high}]"
+        ends = BoardPages.ends(found, board)
+        return BoardPages.point(found, board) + (f" ({ends})" if ends else "")
 
     @staticmethod
     def times(found: Difference | None, board: Board) -> str:
@@ -157,6 +179,11 @@ class BoardPages:
             if value is not None:
                 return True
         return False
+
+
+def _scale(board: Board) -> tuple[int, int]:
+    """What a difference is multiplied with, and its decimals: nats, or percentage points."""
+    return (100, 1) if board.metric == "accuracy" else (1, 3)
 
 
 def pages(shelf: Shelf, write: Callable[..., str]) -> Iterator[tuple[str, str]]:
@@ -301,7 +328,10 @@ def _kinds(shelf: Shelf, profiles: Sequence[Profile]) -> Heat | None:
         shelf.method_name(each.result.method): [each.kinds.get(kind) for kind in kinds]
         for each in profiles
     }
-    return _heat("Share of zeros in each kind of matrix, per cent", kinds, values, _per_cent)
+    # The last word says it, unless two kinds share it.
+    last = [kind.rpartition(".")[2] for kind in kinds]
+    heads = last if len({*last}) == len(last) else kinds
+    return _heat("Share of zeros in each kind of matrix, per cent", heads, values, _per_cent)
 
 
 def _overlaps(shelf: Shelf, group: Group) -> tuple[Heat | None, str]:
@@ -311,9 +341,10 @@ def _overlaps(shelf: Shelf, group: Group) -> tuple[Heat | None, str]:
     for one in results:
         line: list[float | None] = []
         for two in results:
-            found = overlap(one, two)
+            # With itself a mask shares everything, which would only pale the rest.
+            found = overlap(one, two) if one is not two else None
             line.append(found.index if found is not None else None)
-            if found is not None and one is not two:
+            if found is not None:
                 chances.append(found.chance)
         values[shelf.method_name(one.method)] = line
     if not chances:
@@ -336,10 +367,13 @@ def _heat(
 ) -> Heat:
     every = [value for line in values.values() for value in line if value is not None]
     low, high = min(every), max(every)
+    if high - low < LEAST:
+        # Shades for differences that are none would lie.
+        low, high = low - LEAST / 2, high + LEAST / 2
 
     def cell(name: str, column: str, value: float | None) -> HeatCell:
         if value is None:
-            return HeatCell("–", 0, f"{name}, {column}: not recorded")
+            return HeatCell("–", 0, f"{name}, {column}")
         part = (value - low) / (high - low) if high > low else 0.5
         return HeatCell(show(value), 1 + round(part * (LEVELS - 1)), f"{name}, {column}")
 

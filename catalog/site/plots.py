@@ -199,7 +199,10 @@ def styles_of(shelf: Shelf, board: Board) -> dict[str, int]:
 def section_of(shelf: Shelf, board: Board) -> Section | None:
     """The charts of one leaderboard; None where there is too little to draw."""
     styles = _Styles(shelf.method_name(each.method) for each in board.results)
-    return _of_runs(shelf, Measured(board.protocol, board.results), styles)
+    count = Counter(result.budget.unit for result in board.results)
+    # One point makes no picture.
+    drawn = [result for result in board.results if count[result.budget.unit] > 1]
+    return _of_runs(shelf, Measured(board.protocol, drawn), styles) if drawn else None
 
 
 def _tell_figures_apart(sections: dict[Protocol, Section]) -> None:

@@ -221,7 +221,7 @@ def test_methods_are_ranked_within_a_setting(tmp_path: Path) -> None:
         "1 other 21.00 +0.094 × 1.10 best",
         "2 Wanda 22.00 +0.140 × 1.15 +0.047 × 1.05 cannot be told",
         "3 worse not finite not finite",
-        "1 Wanda 10.00 −0.648 × 0.523 the only one measured",
+        "1 Wanda 10.00 −0.648 × 0.52 the only one measured",
     ]
     assert "results/smollm2-lee-1.html" in page(tmp_path / "tree", "methods.html")
 
