@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from catalog.boards import Board, Group, Row
 from catalog.figures import Figure, Protocol
 from catalog.schema import Entry
+from catalog.site import addresses
 from catalog.site.shelf import Related, Shelf, called
 
 SCHEMA = 1
@@ -29,11 +31,24 @@ def compare_data(shelf: Shelf) -> dict[str, Any]:
         if len({figure.about for figure in members if figure.about in about}) > 1
     ]
     places = {protocol: number for number, protocol in enumerate(shared)}
+    boards = [board for board in shelf.boards if len(_papers(shelf, board)) > 1]
+    measured: dict[str, list[dict[str, Any]]] = {}
+    for number, board in enumerate(boards, start=len(shared)):
+        for group in board.groups:
+            for row in group.rows:
+                for entry in shelf.catalog.papers_of.get(row.result.method, []):
+                    figure = _measured(board, group, row, number)
+                    measured.setdefault(entry.key, []).extend([figure] if figure else [])
     return {
         "schema": SCHEMA,
-        "protocols": [_protocol(protocol) for protocol in shared],
+        "protocols": [
+            *(_protocol(protocol) for protocol in shared),
+            *(_board(board) for board in boards),
+        ],
         "papers": {
-            entry.key: _paper(shelf, entry, about.get(entry.key, []), places)
+            entry.key: _paper(
+                shelf, entry, about.get(entry.key, []), places, measured.get(entry.key, [])
+            )
             for entry in sorted(shelf.entries, key=lambda entry: entry.key)
         },
     }
@@ -56,6 +71,39 @@ def suggestions(shelf: Shelf) -> list[tuple[str, list[Entry]]]:
     return found
 
 
+def _papers(shelf: Shelf, board: Board) -> set[str]:
+    """The papers whose methods were measured under a protocol."""
+    return {
+        entry.key for method in board.methods for entry in shelf.catalog.papers_of.get(method, [])
+    }
+
+
+def _board(board: Board) -> dict[str, Any]:
+    text = board.protocol.evaluation
+    windows = f"windows of {text.length:,} tokens" if text.length else "labelled samples"
+    return {
+        "title": f"{board.title}, measured here: {board.metric}",
+        "conditions": f"{text.samples:,} {windows}, protocol {board.protocol.name}",
+        "better": board.better,
+    }
+
+
+def _measured(board: Board, group: Group, row: Row, number: int) -> dict[str, Any] | None:
+    """A result as the comparison shows it; None where it is not finite."""
+    value, ends = row.result.quality.after, row.quality
+    if value is None:
+        return None
+    return {
+        "protocol": number,
+        "budget": group.key.title,
+        "value": float(f"{value:.4g}"),
+        "form": f"95 % interval {ends.low:.4g} to {ends.high:.4g}" if ends else "",
+        "by": "",
+        "url": None,
+        "page": f"{addresses.board(board.slug)}#{group.key.id}",
+    }
+
+
 def _protocol(protocol: Protocol) -> dict[str, Any]:
     return {
         "title": protocol.title,
@@ -65,7 +113,11 @@ def _protocol(protocol: Protocol) -> dict[str, Any]:
 
 
 def _paper(
-    shelf: Shelf, entry: Entry, figures: list[Figure], places: dict[Protocol, int]
+    shelf: Shelf,
+    entry: Entry,
+    figures: list[Figure],
+    places: dict[Protocol, int],
+    measured: list[dict[str, Any]],
 ) -> dict[str, Any]:
     used = entry.evaluated_on
     return {
@@ -94,7 +146,8 @@ def _paper(
             }
             for figure in figures
             if figure.protocol in places and not figure.is_dense
-        ],
+        ]
+        + measured,
     }
 
 

@@ -22,7 +22,7 @@ const MOST = 4;
  * @property {string} url
  */
 /** @typedef {{key: string, name: string, words: string}} Related */
-/** @typedef {{protocol: number, budget: string, value: number, form: string, by: string, url: string}} Figure */
+/** @typedef {{protocol: number, budget: string, value: number, form: string, by: string, url: string | null, page?: string}} Figure */
 /**
  * @typedef {object} More
  * @property {Related[]} builds_on
@@ -125,6 +125,16 @@ function band(text, under, columns) {
 }
 
 /**
+ * Who says so: a source, or a leaderboard of this site.
+ * @param {Figure} figure
+ */
+function said(figure) {
+  const form = figure.form ? ` ${figure.form},` : "";
+  if (figure.page) return [`${form} `, make("a", { href: figure.page }, "measured here")];
+  return [`${form} reported by `, outward(figure.url ?? "", figure.by)];
+}
+
+/**
  * Figures that at least two of the papers have under one protocol at one budget.
  * @param {Entry[]} papers
  */
@@ -158,8 +168,7 @@ function figures(papers) {
                 "span",
                 {},
                 make("span", { class: "compare-value" }, String(figure.value)),
-                `${figure.form ? ` ${figure.form},` : ""} reported by `,
-                outward(figure.url, figure.by),
+                ...said(figure),
               ),
             ),
           );
