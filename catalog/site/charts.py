@@ -227,7 +227,11 @@ def dot_plot(
     """One row a method, best first, with its value beside it; a group for every budget."""
     values = [bar.value for _, bars in groups for bar in bars]
     everything = [*values, dense] if dense is not None else values
-    left, right, width = 270.0, 770.0, 860.0
+    # Short names leave the room to the values, which a small screen would cut off.
+    named = max(len(cut(bar.name, 38)) for _, bars in groups for bar in bars)
+    budgets = max(len(name) for name, _ in groups)
+    left = min(270.0, max(120.0, 24 + _CHARACTER * named, 16 + _CHARACTER * budgets))
+    right, width = left + 500, left + 590
     rows = sum(len(bars) for _, bars in groups)
     height = 84 + rows * 22.0 + len(groups) * 30 + (14 if dense is not None else 0)
     top, bottom = 18.0 + (14 if dense is not None else 0), height - 50

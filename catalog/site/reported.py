@@ -224,16 +224,22 @@ class Reported:
         found.sort(key=lambda each: each[0])
         return [(group, fields) for _, group, fields in found[:NEAR]]
 
-    def index(self) -> list[tuple[str, list[Group]]]:
-        """The protocols that have pages, by data and metric; where most is to see comes first."""
-        found: dict[str, list[Group]] = {}
+    def index(self) -> list[tuple[str, list[tuple[str, list[Group]]]]]:
+        """The protocols that have pages, by data and metric and then by model.
+
+        Where most is to see comes first.
+        """
+        found: dict[str, dict[str, list[Group]]] = {}
+        figures: Counter[str] = Counter()
         for protocol in self.pages:
             title = f"{protocol.data or 'Data not named'}: {protocol.metric}"
-            found.setdefault(title, []).append(self.group(protocol))
-        figures = {
-            title: sum(len(group.lines) for group in groups) for title, groups in found.items()
-        }
-        return sorted(found.items(), key=lambda item: (-figures[item[0]], item[0]))
+            title = title[:1].upper() + title[1:]
+            group = self.group(protocol)
+            models = found.setdefault(title, {})
+            models.setdefault(protocol.model or "Model not stated", []).append(group)
+            figures[title] += len(group.lines)
+        titles = sorted(found, key=lambda title: (-figures[title], title))
+        return [(title, [*found[title].items()]) for title in titles]
 
     def rest(self) -> list[Group]:
         """The protocols that have too few figures for a page."""

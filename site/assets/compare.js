@@ -4,6 +4,8 @@
 import { find, make } from "./see.js";
 
 const MOST = 4;
+/** Related papers from which on a list is folded. */
+const FOLDED = 8;
 
 /** @typedef {{id: string, name: string, values: {id: string, name: string, url: string}[], url: string}} Dimension */
 /**
@@ -111,17 +113,30 @@ function tags(entry, dimension) {
 /** @param {Related[]} related */
 function relations(related) {
   if (!related.length) return make("span", { class: "quiet" }, "none recorded");
-  return listed(
+  const list = listed(
     related.map((each) => {
       const target = entries.get(each.key);
       return make("span", {}, `${each.words} `, target ? make("a", { href: target.url }, each.name) : each.name);
     }),
   );
+  if (related.length <= FOLDED) return list;
+  // What is below in the table matters more than the twentieth paper.
+  return make("details", {}, make("summary", {}, `${related.length} papers`), list);
 }
 
 /** @param {string} text @param {string} under @param {number} columns */
 function band(text, under, columns) {
   return make("tr", { class: "compare-band" }, make("th", { colspan: String(columns), scope: "rowgroup" }, text, make("span", {}, under)));
+}
+
+const numeric = new Intl.Collator("en", { numeric: true });
+
+/**
+ * The order of budgets: shares and counts by their numbers, then patterns such as 2:4.
+ * @param {string} one @param {string} two
+ */
+function rising(one, two) {
+  return Number(one.includes(":")) - Number(two.includes(":")) || numeric.compare(one, two);
 }
 
 /**
@@ -152,7 +167,7 @@ function figures(papers) {
   }
   const rows = [];
   for (const [number, budgets] of [...found].sort(([a], [b]) => a - b)) {
-    const shared = [...budgets].filter(([, by]) => by.size > 1);
+    const shared = [...budgets].filter(([, by]) => by.size > 1).sort(([a], [b]) => rising(a, b));
     if (!shared.length) continue;
     const protocol = more.protocols[number];
     const conditions = protocol.conditions ? `${protocol.conditions}. ` : "";
