@@ -62,9 +62,11 @@ def interval(values: Sequence[float]) -> Interval | None:
     squares = float((spread**2).sum())
     if squares <= (1e-12 * max(abs(mean), 1e-12)) ** 2 * count:
         return Interval(mean, mean, mean)
-    means = np.sort(_means(data))
-    # The place of the observed mean among the drawn ones: half of them below, if unbiased.
-    below = float((means < mean).mean() + (means == mean).mean() / 2)
+    means = _means(spread)
+    # The place of the observed mean among the drawn ones: half of them below, if unbiased. Of
+    # few distinct values many draws have that very mean, up to rounding.
+    near = 1e-9 * math.sqrt(squares / count)
+    below = float((means < -near).mean() + (np.abs(means) <= near).mean() / 2)
     normal = NormalDist()
     bias = normal.inv_cdf(min(max(below, 0.5 / RESAMPLES), 1 - 0.5 / RESAMPLES))
     # For a mean, the jackknife's skewness is that of the values themselves.
@@ -73,7 +75,7 @@ def interval(values: Sequence[float]) -> Interval | None:
     for tail in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
         wanted = bias + normal.inv_cdf(tail)
         ends.append(normal.cdf(bias + wanted / (1 - bend * wanted)))
-    low, high = (float(each) for each in np.quantile(means, ends))
+    low, high = (mean + float(each) for each in np.quantile(means, ends))
     return Interval(mean, low, high)
 
 

@@ -22,6 +22,7 @@ DATA = (
     "catalog/schema",
     "catalog/state",
     "impl/methods",
+    "impl/protocols",
     "impl/results",
 )
 """Folders of a checkout that make up a catalog; those that do not exist are passed over."""

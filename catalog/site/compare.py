@@ -37,8 +37,8 @@ def compare_data(shelf: Shelf) -> dict[str, Any]:
         for group in board.groups:
             for row in group.rows:
                 for entry in shelf.catalog.papers_of.get(row.result.method, []):
-                    figure = _measured(board, group, row, number)
-                    measured.setdefault(entry.key, []).extend([figure] if figure else [])
+                    made = _measured(board, group, row, number)
+                    measured.setdefault(entry.key, []).extend([made] if made else [])
     return {
         "schema": SCHEMA,
         "protocols": [
