@@ -177,5 +177,93 @@ def test_a_catalog_without_figures_says_so(tmp_path: Path) -> None:
     assert "No figures have been collected yet" in page(tmp_path / "tree", addresses.REPORTED)
 
 
+def test_the_list_has_every_protocol_once_below_its_model(tree: Path, catalog: Catalog) -> None:
+    text = page(tree, addresses.REPORTED)
+    reported = Reported(Shelf(catalog))
+    models = re.findall(r"<dt>(.*?)</dt> <dd><ul>(.*?)</ul></dd>", text)
+    assert [unescape(model) for model, _ in models] == ["LLaMA-7B", HOSTILE[10]]
+    links = {
+        unescape(model): re.findall(r'<a href="([^"]+)">(.*?)<span class="sr">', cell)
+        for model, cell in models
+    }
+    assert links["LLaMA-7B"] == [
+        (addresses.link(SHORT, addresses.REPORTED), "windows of 2,048 tokens"),
+        (addresses.link(LONG, addresses.REPORTED), "windows of 4,096 tokens"),
+    ]
+    assert sum(len(each) for each in links.values()) == len(reported.pages)
+    assert "6 figures, 2 in conflict" in plain(text)
+
+
+def beside(root: Path, *tables: dict[str, object], **methods: dict[str, str]) -> Reported:
+    """Wanda's repository as a source, with other tables; it builds on SparseGPT."""
+    source = {"key": "sun2023simple"}
+    report = _report(source, *tables)
+    report["methods"] |= methods
+    add_figures(make_root(root, ENTRIES), {"sun2023simple": report})
+    loaded = Catalog.load(root)
+    assert loaded.reports, loaded.problems
+    return Reported(Shelf(loaded))
+
+
+def test_a_later_method_stands_beside_an_earlier_one_like_for_like(
+    tree: Path, catalog: Catalog
+) -> None:
+    reported = Reported(Shelf(catalog))
+    (one,) = reported.against(catalog.entries["frantar2023sparsegpt"])
+    assert one.later.key == "sun2023simple"
+    # What other work reports of Wanda alone (7.31) is no pair.
+    assert (one.better, one.equal, one.pairs) == (1, 0, 2)
+    assert [figure.value for figure in one.example] == [7.26, 7.22]
+    assert one.page == SHORT
+    assert reported.against(catalog.entries["sun2023simple"]) == []
+    text = plain(page(tree, "papers/frantar2023sparsegpt.html"))
+    assert "Wanda 1 of 2 LLaMA-7B, WikiText-2: perplexity" in text
+    assert "Later methods" not in plain(page(tree, "papers/zhu2021survey.html"))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"budget": {"weights": "60%"}},
+        {"structure": "n:m"},
+        {"recovery": "LoRA"},
+        {"sequence_length": 4096},
+        {"dataset": "C4"},
+        {"url": "https://example.org/elsewhere"},
+    ],
+    ids=["budget", "structure", "recovery", "length", "data", "place"],
+)
+def test_whatever_differs_makes_no_pair(tmp_path: Path, more: dict[str, object]) -> None:
+    reported = beside(
+        tmp_path / "root",
+        _table("LLaMA-7B", 2048, {"dense": 5.0, "SparseGPT": 7.0}),
+        _table("LLaMA-7B", 2048, {"dense": 5.0, "Wanda": 6.0}, **more),
+    )
+    assert reported.against(reported.shelf.catalog.entries["frantar2023sparsegpt"]) == []
+
+
+def test_the_form_on_top_of_the_earlier_one_counts_and_no_ablation(tmp_path: Path) -> None:
+    key = "sun2023simple"
+    values = {
+        "SparseGPT": 7.0,
+        "Wanda (on SparseGPT)": 7.0,
+        "Wanda (on magnitude)": 3.0,
+        "Wanda without norms": 2.0,
+    }
+    reported = beside(
+        tmp_path / "root",
+        _table("LLaMA-7B", 2048, {"dense": 5.0, **values}),
+        _table("LLaMA-7B", 2048, {"dense": 50, "SparseGPT": 40, "Wanda": 45}, metric="accuracy"),
+        **{
+            "Wanda (on SparseGPT)": {"key": key, "variant": "on SparseGPT"},
+            "Wanda (on magnitude)": {"key": key, "variant": "on magnitude"},
+            "Wanda without norms": {"key": key, "variant": "ablation without norms"},
+        },
+    )
+    (one,) = reported.against(reported.shelf.catalog.entries["frantar2023sparsegpt"])
+    # Level on perplexity, where lower is better; better on accuracy, where higher is.
+    assert (one.better, one.equal, one.pairs) == (1, 1, 2)
+
+
 def test_the_fixture_has_both_kinds_of_sources() -> None:
     assert {"key" in each["source"] for each in REPORTS.values()} == {True, False}
