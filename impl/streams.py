@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from impl.calibration import Calibration
+from impl.errors import PrunedexError
 from impl.shards import Lazy, sync
 from impl.walk import Activations, Block, record
 
@@ -39,7 +40,11 @@ class OnDisk:
         value = torch.empty(shape, dtype=dtype)
         with self.path.open("rb") as file:
             file.seek(self._starts[batch])
-            file.readinto(value.view(torch.uint8).numpy().data)
+            if file.readinto(value.view(torch.uint8).numpy().data) != value.nbytes:
+                raise PrunedexError(
+                    f"{self.path} is damaged: it ends too early",
+                    f"Delete {self.path.parents[1]}, and start again.",
+                )
         return value.to(self.device)
 
     def __setitem__(self, batch: int, value: Tensor, /) -> None:

@@ -393,6 +393,17 @@ def test_what_fails_after_the_last_block_goes_on_there(
     assert summary(outcome.scores["pruned"], "perplexity") == perplexity(model, EVALUATION.tokens)
 
 
+def test_lost_hidden_states_are_noticed(tmp_path: Path) -> None:
+    source, target = checkpoint(tmp_path / "source"), tmp_path / "disk"
+    with pytest.raises(KeyboardInterrupt):
+        on_disk(source, target, progress=Stops(1))
+    for path in (draft_folder(target) / "hidden").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(PrunedexError, match="ends too early"):
+        on_disk(source, target)
+    assert not target.exists()
+
+
 @pytest.mark.parametrize("change", ["option", "data", "weights", "damage", "older"])
 def test_what_is_finished_of_another_request_is_not_used(change: str, tmp_path: Path) -> None:
     source, target = checkpoint(tmp_path / "source"), tmp_path / "disk"
