@@ -20,7 +20,7 @@ from bibtexparser.entrypoint import parse_string
 from sample import ENTRY, merged, write_catalog
 
 FIRST, SECOND = "first2023base", "second2024next"
-COMMANDS = ["check", "list", "show", "cite", "tags", "methods"]
+COMMANDS = ["check", "list", "show", "cite", "tags", "methods", "results"]
 HERE = Path(__file__).resolve().parents[2]
 
 Run = Callable[..., tuple[int, str, str]]
@@ -372,7 +372,7 @@ def python(root: Path, code: str, **options: Any) -> subprocess.CompletedProcess
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], ["check"], ["list"], ["list", "--format", "bib"], ["show", FIRST],
-     ["cite"], ["tags"], ["methods"]],
+     ["cite"], ["tags"], ["methods"], ["results"]],
     ids=" ".join,
 )  # fmt: skip
 def test_nothing_heavy_is_imported(root: Path, arguments: list[str]) -> None:

@@ -331,6 +331,49 @@ def test_changed(run: Run, checkout: Path) -> None:
     assert paths(out) <= {"papers/second2024next.yaml"}
 
 
+def test_a_committed_result_never_changes(run: Run, checkout: Path) -> None:
+    folder = checkout / "impl/results/small"
+    result = folder / "zero-out-0.5.json"
+    failed = folder / "zero-out-0.7.failed.json"
+    text = result.read_text("utf-8")
+    failed.write_text(
+        text.replace('"schema": 1', '"schema": 2, "failed": "no room"').replace("0.5", "0.7")
+    )
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "a failure")
+    git(checkout, "switch", "-q", "-c", "work")
+
+    def found() -> list[tuple[str, str]]:
+        out = run("check", "--changed", "--json")[1]
+        return [(problem["path"], problem["code"]) for problem in json.loads(out)]
+
+    # A new run, tags that were observed again and a failure that is gone are as they should be.
+    new = folder / "zero-out-0.5.2.json"
+    new.write_text(text.replace('"schema"', '"supersedes": "zero-out-0.5.json", "schema"'), "utf-8")
+    tags = checkout / "impl/results/tags/zero-out.json"
+    tags.write_text(tags.read_text("utf-8").replace("2026-11-22", "2026-11-23"), "utf-8")
+    failed.unlink()
+    assert found() == []
+    name = "impl/results/small/zero-out-0.5.json"
+    result.write_text(text.replace("22.25", "12.25"), encoding="utf-8")
+    assert found() == [(name, "result-changed")]
+    assert run("check", "--changed", "papers", "--json")[0] == 0
+    git(checkout, "commit", "-q", "-a", "-m", "better numbers")
+    assert found() == [(name, "result-changed")]
+    # From the index alone it makes no difference, as long as the file is what it was.
+    result.write_text(text, encoding="utf-8")
+    git(checkout, "rm", "-q", "--cached", name)
+    assert found() == []
+    result.unlink()
+    new.unlink()
+    status, out, _ = run("check", "--changed", "--json")
+    assert status == 1
+    assert (name, "result-changed") in found()
+    assert "supersedes it" in json.loads(out)[0]["help"]
+    git(checkout, "switch", "-q", "-f", "main")
+    assert found() == []
+
+
 def test_changed_needs_git_and_a_base(run: Run, checkout: Path, tmp_path: Path) -> None:
     status, _, err = run("check", "--changed", "nowhere")
     assert (status, "git knows no revision 'nowhere'" in err) == (2, True)
