@@ -143,7 +143,7 @@ def select(catalog: Catalog, wanted: Filter) -> list[Entry]:
             if wanted_ids.isdisjoint(resources_in(catalog, entry, role)):
                 return False
         if words:
-            text = _searched(entry)
+            text = searched(entry)
             return all(word in text for word in words)
         return True
 
@@ -154,8 +154,8 @@ def _words(wanted: Filter) -> list[str]:
     return [word.strip(",;") for word in fold(wanted.text or "").split()]
 
 
-def _searched(entry: Entry) -> str:
-    """All text of an entry in which words are looked for."""
+def searched(entry: Entry) -> str:
+    """All text of an entry in which words are looked for, folded."""
     ids = entry.ids
     texts = [entry.key, entry.title, entry.name or "", *entry.authors, entry.takeaway]
     texts += [ids.doi or "", ids.openreview or "", ids.acl or "", ids.pmlr or ""]

@@ -34,6 +34,9 @@ COMPARE = "compare.html"
 ABOUT = "about.html"
 DATA = "data.html"
 
+COLUMNS = "assets/data/"
+"""The folder of what the site's own pages load of the catalog, piece by piece."""
+
 
 def slug(name: str) -> str:
     """A name as a part of an address: `n:m` gives `n-m`, since a colon would end a scheme."""

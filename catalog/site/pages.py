@@ -101,7 +101,7 @@ class Words:
         return found
 
 
-ROWS = 200
+ROWS = 120
 """Papers that the catalog page brings along; of a larger catalog, a page for each year has all."""
 
 EXAMPLES = 6

@@ -18,7 +18,7 @@ from catalog.bibtex import to_bibtex
 from catalog.concepts import CONCEPTS, Concept, read_concepts, split, unknown_tags
 from catalog.errors import PrunedexError, details, did_you_mean, shown
 from catalog.root import own_root
-from catalog.site import addresses
+from catalog.site import addresses, columns
 from catalog.site.cards import Painter, write_cards
 from catalog.site.compare import compare_data
 from catalog.site.data import catalog_data, to_json
@@ -106,8 +106,12 @@ def write_tree(catalog: Catalog, tree: Path, earlier: Path | None = None) -> lis
         file.write_text(text, encoding="utf-8", newline="\n")
     data = to_json(catalog_data(shelf))
     (documents / "catalog.json").write_text(data, encoding="utf-8", newline="\n")
-    more = json.dumps(compare_data(shelf), ensure_ascii=False, separators=(",", ":"))
-    (documents / "compare.json").write_text(more + "\n", encoding="utf-8", newline="\n")
+    parts = [("compare.json", compare_data(shelf))]
+    parts += [(addresses.COLUMNS + name, content) for name, content in columns.files(shelf)]
+    (documents / addresses.COLUMNS).mkdir()
+    for name, content in parts:
+        compact = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        (documents / name).write_text(compact + "\n", encoding="utf-8", newline="\n")
     citations = to_bibtex(shelf.entries) if shelf.entries else ""
     (documents / "catalog.bib").write_text(citations, encoding="utf-8", newline="\n")
     if painter is not None:

@@ -1,37 +1,21 @@
 // @ts-check
 /**
- * Chooses entries of catalog.json. No page, no network: what a person chose goes in, the entries
- * that fit and a count for every further choice come out.
+ * Chooses papers of the catalog. No page, no network: what a person chose goes in, the papers that
+ * fit and a count for every further choice come out.
  *
- * Every value has a bit set of the entries that have it, so that a choice costs a few thousand
- * machine words however it is combined: one frame is enough for 10,000 entries.
+ * Every value has a bit set of the papers that have it, so that a choice costs a few thousand
+ * machine words however it is combined: one frame is enough for 10,000 papers.
  */
 
 /**
- * @typedef {object} Entry
- * @property {string} key
- * @property {string} title
- * @property {string | null} name
- * @property {string[]} authors
- * @property {number} year
- * @property {{short: string, full: string, series: string, year: number, type: string}} venue
- * @property {string} kind
- * @property {Record<string, string[]>} tags
- * @property {Record<string, string[]>} verified
- * @property {Record<string, string[]>} [uses] Models and data sets, with what they belong to.
- * @property {string} takeaway
- * @property {string | null} paper
- * @property {Record<string, any>} links
- * @property {Record<string, string>} ids
- * @property {string | null} implementation
- * @property {string} url
- * @property {string} bibtex
- */
-
-/**
- * @typedef {object} Catalog
- * @property {{id: string, name: string, values: {id: string, name: string, parent: string | null}[]}[]} dimensions
- * @property {Entry[]} entries
+ * The catalog without its texts, as `catalog/site/columns.py` writes it. A paper is its place in
+ * the catalog, newest first; ascending numbers are given as the steps between them.
+ * @typedef {object} Columns
+ * @property {number} entries How many there are.
+ * @property {number[]} appeared Steps down from month to month, in months since the year 0.
+ * @property {Record<string, Record<string, number[]>>} facets By facet and value: steps from paper to paper.
+ * @property {Record<string, number>} observed By paper: in how many dimensions a run showed a tag.
+ * @property {{name: number[], key: number[]}} orders All papers, sorted.
  */
 
 /**
@@ -46,22 +30,13 @@
 
 /**
  * @typedef {object} Selection
- * @property {number[]} entries Positions in the catalog's list, in the order asked for.
- * @property {Record<string, Record<string, number>>} counts By facet and value: how many entries
+ * @property {number[]} entries Places in the catalog, in the order asked for.
+ * @property {Record<string, Record<string, number>>} counts By facet and value: how many papers
  *   would have the value, all other filters as they are.
  * @property {Map<number, number>} years By year, all filters but the years' as they are.
  */
 
 export const SORTS = ["newest", "oldest", "name", "key"];
-
-/**
- * When a paper was first public, in months: an arXiv id of its year tells the month.
- * @param {Entry} entry
- */
-function appeared(entry) {
-  const [, year, month] = /^(\d\d)(\d\d)\./.exec(entry.ids?.arxiv ?? "") ?? [];
-  return entry.year * 12 + (Number(year) === entry.year % 100 ? Number(month) - 1 : 0);
-}
 
 /** Facets whose values must all hold; in the others they are alternatives. */
 const ALL_MUST_HOLD = new Set(["has"]);
@@ -76,16 +51,6 @@ export function fold(text) {
   const whole = text.replace(/[øØłŁđĐıħŧ]/g, (letter) => "oOlLdDiht"["øØłŁđĐıħŧ".indexOf(letter)]);
   // Capitals first, then small letters: "ß" becomes "ss", as it does on the command line.
   return whole.normalize("NFKD").replace(/\p{M}+/gu, "").toUpperCase().toLowerCase();
-}
-
-/**
- * What a paper is called elsewhere, in the forms in which people paste it.
- * @param {Entry} entry
- */
-function identifiers(entry) {
-  const { arxiv, doi, openreview, acl, pmlr } = entry.ids ?? {};
-  const texts = [doi, openreview, acl, pmlr].filter(Boolean);
-  return arxiv ? [...texts, `arxiv:${arxiv}`, `https://arxiv.org/abs/${arxiv}`] : texts;
 }
 
 /**
@@ -117,72 +82,79 @@ function intersect(target, other) {
   for (let i = 0; i < target.length; i++) target[i] &= other[i];
 }
 
+/**
+ * The numbers themselves.
+ * @param {number[]} steps
+ */
+function ascending(steps) {
+  let last = 0;
+  return steps.map((step) => (last += step));
+}
+
 export class Index {
-  /** @param {Catalog} catalog */
-  constructor(catalog) {
-    /** @type {Entry[]} */
-    this.entries = catalog.entries;
-    this.words = Math.ceil(this.entries.length / 32);
+  /** @param {Columns} columns */
+  constructor(columns) {
+    this.count = columns.entries;
+    this.words = Math.ceil(this.count / 32);
     /** @type {Map<string, Map<string, Uint32Array>>} */
-    this.facets = new Map();
-    /** @type {Map<number, Uint32Array>} */
-    this.byYear = new Map();
-    this.parents = new Map(
-      catalog.dimensions.map((dimension) => [
-        dimension.id,
-        new Map(dimension.values.map((value) => [value.id, value.parent])),
+    this.facets = new Map(
+      Object.entries(columns.facets).map(([facet, values]) => [
+        facet,
+        new Map(Object.entries(values).map(([value, steps]) => [value, this.#bits(ascending(steps))])),
       ]),
     );
-    this.entries.forEach((entry, position) => this.#add(entry, position));
-    this.texts = this.entries.map((entry) =>
-      fold([entry.key, entry.title, entry.name ?? "", ...entry.authors, entry.takeaway, ...identifiers(entry)].join(" ")),
-    );
+    const months = ascending(columns.appeared).map((each) => -each);
+    /** @type {Map<number, number[]>} */
+    const years = new Map();
+    months.forEach((month, position) => {
+      const year = Math.floor(month / 12);
+      const papers = years.get(year);
+      if (papers) papers.push(position);
+      else years.set(year, [position]);
+    });
+    /** @type {Map<number, Uint32Array>} */
+    this.byYear = new Map([...years].map(([year, papers]) => [year, this.#bits(papers)]));
+    const newest = Uint32Array.from(months.keys());
     /** @type {Record<string, Uint32Array>} */
-    this.orders = Object.fromEntries(SORTS.map((sort) => [sort, this.#order(sort)]));
+    this.orders = {
+      newest,
+      // Within a month both begin at the same end of the alphabet.
+      oldest: newest.slice().sort((a, b) => months[a] - months[b] || a - b),
+      name: Uint32Array.from(columns.orders.name),
+      key: Uint32Array.from(columns.orders.key),
+    };
+    this.observed = columns.observed;
+    /** @type {string[] | null} */
+    this.texts = null;
     this.lastText = "";
     /** @type {Uint32Array | null} */
     this.lastFound = null;
   }
 
   /**
-   * @param {Entry} entry
-   * @param {number} position
+   * From here on words can be searched for.
+   * @param {string[]} texts By paper, folded.
    */
-  #add(entry, position) {
-    for (const [dimension, values] of Object.entries(entry.tags)) {
-      const parents = this.parents.get(dimension);
-      for (let value of values) {
-        // A value counts for everything above it. A circle of parents ends where it began.
-        for (const seen = new Set(); value && !seen.has(value); value = parents?.get(value) ?? "") {
-          seen.add(value);
-          this.#set(dimension, value, position);
-        }
-      }
-    }
-    this.#set("kind", entry.kind, position);
-    this.#set("venue", entry.venue.series, position);
-    for (const [facet, values] of Object.entries(entry.uses ?? {})) {
-      for (const value of values) this.#set(facet, value, position);
-    }
-    if (entry.links.code) this.#set("has", "code", position);
-    if (entry.implementation) this.#set("has", "runs", position);
-    if (Object.keys(entry.verified).length) this.#set("has", "verified", position);
-    const year = this.byYear.get(entry.year) ?? this.#empty();
-    year[position >>> 5] |= 1 << (position & 31);
-    this.byYear.set(entry.year, year);
+  learn(texts) {
+    this.texts = texts;
   }
 
   /**
+   * Whether a paper has a value.
+   * @param {number} position
    * @param {string} facet
    * @param {string} value
-   * @param {number} position
    */
-  #set(facet, value, position) {
-    let values = this.facets.get(facet);
-    if (!values) this.facets.set(facet, (values = new Map()));
-    let bits = values.get(value);
-    if (!bits) values.set(value, (bits = this.#empty()));
-    bits[position >>> 5] |= 1 << (position & 31);
+  has(position, facet, value) {
+    const bits = this.facets.get(facet)?.get(value);
+    return bits !== undefined && (bits[position >>> 5] & (1 << (position & 31))) !== 0;
+  }
+
+  /** @param {number[]} positions */
+  #bits(positions) {
+    const bits = this.#empty();
+    for (const position of positions) bits[position >>> 5] |= 1 << (position & 31);
+    return bits;
   }
 
   #empty() {
@@ -191,38 +163,14 @@ export class Index {
 
   #full() {
     const bits = this.#empty().fill(0xffffffff);
-    const rest = this.entries.length & 31;
+    const rest = this.count & 31;
     if (rest) bits[this.words - 1] = 2 ** rest - 1;
     return bits;
   }
 
-  /** @param {string} sort */
-  #order(sort) {
-    const called = this.entries.map((entry) => fold(entry.name ?? entry.title));
-    /** @param {number} a @param {number} b */
-    const byName = (a, b) =>
-      called[a] < called[b] ? -1 : called[a] > called[b] ? 1 : this.#byKey(a, b);
-    const compare = {
-      newest: (/** @type {number} */ a, /** @type {number} */ b) =>
-        appeared(this.entries[b]) - appeared(this.entries[a]) || byName(a, b),
-      oldest: (/** @type {number} */ a, /** @type {number} */ b) =>
-        appeared(this.entries[a]) - appeared(this.entries[b]) || byName(a, b),
-      name: byName,
-      key: (/** @type {number} */ a, /** @type {number} */ b) => this.#byKey(a, b),
-    }[sort];
-    return Uint32Array.from(this.entries.keys()).sort(compare);
-  }
-
   /**
-   * @param {number} a
-   * @param {number} b
-   */
-  #byKey(a, b) {
-    return this.entries[a].key < this.entries[b].key ? -1 : 1;
-  }
-
-  /**
-   * The entries in whose text all words occur; null if there are no words.
+   * The papers in whose text all words occur; null if there are no words. Throws if there are words
+   * before the texts are there.
    * @param {string} text
    */
   #search(text) {
@@ -231,6 +179,7 @@ export class Index {
       .map((word) => word.replace(/^[,;]+|[,;]+$/g, "").replace(/([0-9]{4}\.[0-9]{4,5})v[0-9]+$/, "$1"))
       .filter(Boolean);
     if (!wanted.length) return null;
+    if (!this.texts) throw new Error("the texts are not there yet");
     const folded = wanted.join(" ");
     if (folded !== this.lastText || !this.lastFound) {
       const bits = this.#empty();

@@ -12,15 +12,12 @@ const FAR = ".e-builds";
 const SMALLEST = 0.35;
 const LARGEST = 3;
 
-const drawing = /** @type {SVGSVGElement | null} */ (find("[data-graph]"));
-const box = find("[data-box]");
-const place = find("[data-say-here]");
-const form = /** @type {HTMLFormElement | null} */ (find("[data-controls]"));
-
 /** @typedef {{path: SVGElement, older: string, newer: string, relation: string, far: boolean}} Edge */
 
 /** @param {SVGSVGElement} svg @param {HTMLElement} frame */
-function start(svg, frame) {
+function enliven(svg, frame) {
+  const place = find("[data-say-here]");
+  const form = /** @type {HTMLFormElement | null} */ (find("[data-controls]"));
   /** @type {Map<string, SVGAElement>} */
   const dots = new Map();
   for (const each of svg.querySelectorAll("a.n")) {
@@ -290,4 +287,9 @@ function start(svg, frame) {
   svg.dataset.ready = "";
 }
 
-if (drawing && box) start(drawing, box);
+/** Take over the page. */
+export function start() {
+  const drawing = /** @type {SVGSVGElement | null} */ (find("[data-graph]"));
+  const box = find("[data-box]");
+  if (drawing && box) enliven(drawing, box);
+}

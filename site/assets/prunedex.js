@@ -49,15 +49,34 @@ function announce(words) {
   region.textContent = words;
 }
 
-for (const button of document.querySelectorAll("button[data-copy]")) {
-  if (!(button instanceof HTMLElement)) continue;
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    // A copy button belongs to the code beside it, or to the part of the page that it names.
-    const place = button.dataset.copy ? document.getElementById(button.dataset.copy) : button.parentElement;
-    const text = place?.querySelector("pre")?.textContent ?? "";
-    answer(button, (await copy(text)) ? "Copied" : "Press Ctrl+C");
-  });
+function copyable() {
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    if (!(button instanceof HTMLElement)) continue;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      // A copy button belongs to the code beside it, or to the part of the page that it names.
+      const place = button.dataset.copy ? document.getElementById(button.dataset.copy) : button.parentElement;
+      const text = place?.querySelector("pre")?.textContent ?? "";
+      answer(button, (await copy(text)) ? "Copied" : "Press Ctrl+C");
+    });
+  }
+}
+
+/** Ends what the page before listens to, where it was left without the browser's doing. */
+let left = new AbortController();
+
+/** What is done once a page: with the theme's instant navigation, one document shows many. */
+async function arrive() {
+  left.abort();
+  left = new AbortController();
+  const { signal } = left;
+  delete document.documentElement.dataset.ready;
+  copyable();
+  const part = document.querySelector("[data-module]");
+  if (!(part instanceof HTMLElement)) return;
+  // Named as it is from the site's root, of which this module is one folder below.
+  const { start } = await import(new URL(`../${part.dataset.module}`, import.meta.url).href);
+  if (!signal.aborted) await start(signal);
 }
 
 // The browser's own frame follows the scheme that is shown, also where that is not the system's.
@@ -97,3 +116,8 @@ document.addEventListener("click", (event) => {
     if (event.target instanceof Node && !menu.contains(event.target)) menu.removeAttribute("open");
   }
 });
+
+/** The theme's observable of documents: it says so at once, and whenever the page has been exchanged. */
+const { document$ } = /** @type {{document$?: {subscribe(next: () => void): void}}} */ (/** @type {unknown} */ (window));
+if (document$) document$.subscribe(() => void arrive());
+else void arrive();

@@ -42,7 +42,10 @@ function sortable(table) {
   });
 }
 
-for (const table of document.querySelectorAll("table[data-sort]")) {
-  if (table instanceof HTMLTableElement) sortable(table);
+/** Take over the page. */
+export function start() {
+  for (const table of document.querySelectorAll("table[data-sort]")) {
+    if (table instanceof HTMLTableElement) sortable(table);
+  }
+  document.documentElement.dataset.ready = "";
 }
-document.documentElement.dataset.ready = "";

@@ -1,17 +1,14 @@
 // @ts-check
 /**
- * A paper as it stands in the catalog's list, drawn from catalog.json: the page brings the newest
- * papers along, and a large catalog has more than those. The same as the macro `row` in
+ * A paper as it stands in the catalog's list, drawn from data: the page brings the newest papers
+ * along, and a large catalog has more than those. The same as the macro `row` in
  * `catalog/site/templates/_macros.html`, which a test compares with it.
  */
 
-/** @typedef {import("./filter.js").Entry} Entry */
+/** @typedef {import("./store.js").Row} Row */
 
 /** Dimensions whose values say nothing without their dimension: "Without", "Frozen". */
 const NEED_CONTEXT = new Set(["retraining", "weight_update"]);
-
-/** So many authors are named before the others are only counted. */
-const AUTHORS = 4;
 
 const ICONS = {
   check: ["m3 8.5 3.2 3.2L13 5", ""],
@@ -52,26 +49,19 @@ function link(url, ...content) {
   return element;
 }
 
-/** @param {string[]} names */
-function authors(names) {
-  if (!names.length) return "Authors unknown";
-  if (names.length <= AUTHORS + 1) return names.join(", ");
-  return `${names.slice(0, AUTHORS).join(", ")} and ${names.length - AUTHORS} more`;
-}
-
 /**
  * A function that draws rows of one catalog.
- * @param {{dimensions: {id: string, name: string, values: {id: string, name: string, url?: string}[]}[]}} catalog
- * @returns {(entry: Entry) => HTMLElement}
+ * @param {import("./store.js").Dimension[]} dimensions
+ * @returns {(row: Row) => HTMLElement}
  */
-export function drawer(catalog) {
-  const known = catalog.dimensions.map((dimension) => ({
+export function drawer(dimensions) {
+  const known = dimensions.map((dimension) => ({
     ...dimension,
     look: `tag dim-${dimension.id.replaceAll("_", "-")}`,
     byId: new Map(dimension.values.map((value) => [value.id, value])),
   }));
 
-  /** @param {Entry} entry */
+  /** @param {Row} entry */
   function tags(entry) {
     const list = make("ul", "tags");
     for (const { id, name, look, byId } of known) {
@@ -79,7 +69,7 @@ export function drawer(catalog) {
         const value = byId.get(tag);
         if (!value) continue;
         const context = NEED_CONTEXT.has(id) || tag === "other";
-        const anchor = link(value.url ?? "", make("span", context ? "tag-dim" : "sr", `${name}: `), value.name);
+        const anchor = link(value.url, make("span", context ? "tag-dim" : "sr", `${name}: `), value.name);
         anchor.className = look;
         if (entry.verified[id]?.includes(tag)) {
           const seen = make("span", "tag-seen", icon("check"), make("span", "sr", " (verified by running)"));
@@ -102,15 +92,15 @@ export function drawer(catalog) {
     const row = make(
       "li",
       "row",
-      make("div", "row-call", make("span", "row-year", String(entry.year)), " ", make("span", "row-venue", entry.venue.short)),
-      make("div", "row-body", title, make("p", "row-by", authors(entry.authors)), make("p", "row-take", entry.takeaway), ...tags(entry)),
+      make("div", "row-call", make("span", "row-year", String(entry.year)), " ", make("span", "row-venue", entry.venue)),
+      make("div", "row-body", title, make("p", "row-by", entry.authors), make("p", "row-take", entry.takeaway), ...tags(entry)),
       make(
         "div",
         "row-side",
         make("label", "row-pick", pick, make("span", "sr", `Select ${entry.name || entry.title}`)),
         make("span", "badge", entry.kind),
         ...(entry.implementation ? [make("span", "badge badge-run", icon("run"), "runs here")] : []),
-        ...(entry.links.code ? [make("span", "badge", icon("code"), "official code")] : []),
+        ...(entry.code ? [make("span", "badge", icon("code"), "official code")] : []),
       ),
     );
     row.dataset.key = entry.key;

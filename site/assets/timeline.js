@@ -3,15 +3,18 @@
 
 import { find, say } from "./see.js";
 
-const place = find("[data-say-here]");
+/** Take over the page. */
+export function start() {
+  const place = find("[data-say-here]");
 
-/** @param {Event} event */
-function tell(event) {
-  const dot = event.target instanceof Element ? event.target.closest("[data-say]") : null;
-  if (dot instanceof SVGElement) say(place, dot.dataset.say ?? "", "");
+  /** @param {Event} event */
+  function tell(event) {
+    const dot = event.target instanceof Element ? event.target.closest("[data-say]") : null;
+    if (dot instanceof SVGElement) say(place, dot.dataset.say ?? "", "");
+  }
+
+  const drawing = find("svg.time");
+  drawing?.addEventListener("pointerover", tell);
+  drawing?.addEventListener("focusin", tell);
+  if (drawing) drawing.dataset.ready = "";
 }
-
-const drawing = find("svg.time");
-drawing?.addEventListener("pointerover", tell);
-drawing?.addEventListener("focusin", tell);
-if (drawing) drawing.dataset.ready = "";

@@ -284,33 +284,6 @@ def test_csv_reads_back_and_starts_no_formula(page: Page) -> None:
     assert all(not cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row.values())
 
 
-def test_a_long_list_comes_in_parts(page: Page, base: str) -> None:
-    """200 more papers, of which only so many are put into the page at a time."""
-
-    def more(route: Any) -> None:
-        answer = route.fetch()
-        data = answer.json()
-        first = data["entries"][0]
-        data["entries"] += [{**first, "key": f"copy{2000 + i}x", "year": 2000} for i in range(200)]
-        route.fulfill(response=answer, json=data)
-
-    def rows(route: Any) -> None:
-        answer = route.fetch()
-        copies = "".join(
-            f'<li class="row" data-key="copy{2000 + i}x">copy {i}</li>' for i in range(200)
-        )
-        before, _, after = answer.text().rpartition("</ol>")
-        route.fulfill(response=answer, body=f"{before}{copies}</ol>{after}")
-
-    page.route("**/catalog.json", more)
-    page.route("**/catalog.html", rows)
-    open_catalog(page)
-    assert len(keys(page)) == 30
-    for drawn in range(60, 181, 30):
-        page.mouse.wheel(0, 20_000)
-        expect(page.locator("[data-rows] > li").nth(drawn - 1)).to_be_attached()
-
-
 # Without JavaScript, in the dark, on a phone -------------------------------------------------
 
 

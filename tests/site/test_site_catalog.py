@@ -14,6 +14,7 @@ from small_catalog import ENTRIES, REPOSITORY, entry, make_root, tags
 from watch import keys, open_catalog
 
 from catalog.site import build_site
+from catalog.site.columns import BLOCK
 from catalog.site.data import catalog_data
 from catalog.site.facets import SHOWN, Choice, Facet, facets, uses
 from catalog.site.pages import ROWS, Pages, Repository
@@ -21,7 +22,7 @@ from catalog.site.resources import Resources
 from catalog.site.shelf import Shelf
 from catalog.store import Catalog
 
-PAPERS = ROWS + 61
+PAPERS = ROWS + 141
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +92,11 @@ def test_a_row_drawn_from_the_data_is_the_row_of_the_page(page: Page) -> None:
     pairs = page.evaluate(
         """async () => {
           const { drawer } = await import("./assets/rows.js");
-          const data = await (await fetch("catalog.json")).json();
-          const draw = drawer(data);
+          const { open } = await import("./assets/store.js");
+          const store = await open("assets/data/");
+          const places = [...Array(store.index.count).keys()];
+          await store.load(places);
+          const draw = drawer(store.dimensions);
           const plain = (row) => {
             const copy = row.cloneNode(true);
             for (const each of copy.querySelectorAll(".tag-seen")) each.removeAttribute("title");
@@ -102,8 +106,8 @@ def test_a_row_drawn_from_the_data_is_the_row_of_the_page(page: Page) -> None:
                  [...node.childNodes].map(walk).filter((each) => each !== "")];
             return JSON.stringify(walk(copy));
           };
-          return data.entries.map((entry) => [
-            plain(document.querySelector(`[data-key="${entry.key}"]`)), plain(draw(entry))]);
+          return places.map((place) => [
+            plain(document.querySelectorAll("[data-rows] > [data-key]")[place]), plain(draw(store.row(place)))]);
         }"""
     )
     assert len(pairs) == len(ENTRIES)
@@ -162,10 +166,11 @@ def wide(browser: Browser, large: str) -> Iterator[Page]:
 def test_papers_that_the_page_did_not_bring_are_found_and_drawn(wide: Page) -> None:
     wide.goto("catalog.html")
     wide.wait_for_selector("[data-ready]")
-    assert wide.locator("[data-rows] > *").count() < ROWS
+    assert wide.locator("[data-rows] > *").count() == ROWS
     wide.get_by_role("searchbox", name="Search titles").fill("2306.00000")
-    assert keys(wide) == ["author2010word0"]  # of the oldest year, so not in the page's HTML
     row = wide.locator("[data-key]")
+    expect(row).to_have_count(1)
+    assert keys(wide) == ["author2010word0"]  # of the oldest year, so not in the page's HTML
     expect(row).to_contain_text("Paper number 0")
     row.get_by_role("checkbox").check()
     expect(wide.locator("[data-export-label]")).to_have_text("Export 1 selected")
@@ -177,14 +182,47 @@ def test_papers_that_the_page_did_not_bring_are_found_and_drawn(wide: Page) -> N
 
 
 def test_all_papers_can_be_scrolled_to(wide: Page) -> None:
-    wide.goto("catalog.html?sort=oldest")
-    wide.wait_for_selector("[data-ready]")
-    for _ in range(20):
-        wide.keyboard.press("End")
-        wide.wait_for_timeout(50)
-        if len(keys(wide)) == PAPERS:
-            break
+    open_catalog(wide, "?sort=oldest")
+    rows = wide.locator("[data-rows] > *")
+    expect(rows).to_have_count(30)  # so many at a time
+    while (before := rows.count()) < PAPERS:
+        wide.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        expect(rows.nth(min(before + 30, PAPERS) - 1)).to_be_attached()
     assert len(set(keys(wide))) == PAPERS
+
+
+def test_only_the_rows_that_are_shown_are_fetched(wide: Page) -> None:
+    fetched: list[str] = []
+    wide.on("request", lambda request: fetched.append(request.url.rpartition("/")[2]))
+    open_catalog(wide)
+    wide.wait_for_load_state("networkidle")
+    data = {name for name in fetched if name.endswith(".json")}
+    assert data == {"filters.json"}  # the page brings its rows; no words, no whole catalog
+    open_catalog(wide, "?model=model-7")
+    expect(wide.locator("[data-rows] > *")).to_have_count(6)
+    blocks = {name for name in fetched if name.startswith("rows-")}
+    assert 0 < len(blocks) <= 6 < PAPERS // BLOCK
+    wide.get_by_role("searchbox", name="Search titles").fill("2306.00007")
+    expect(wide.locator("[data-rows] > *")).to_have_count(1)
+    assert "words.json" in fetched
+    assert "catalog.json" not in fetched
+    with wide.expect_download() as saved:
+        wide.locator("[data-export] summary").click()
+        wide.get_by_role("button", name="Download BibTeX").click()
+    assert Path(saved.value.path()).read_text().count("@") == 1
+    assert "catalog.json" in fetched
+
+
+def test_papers_that_cannot_be_fetched_are_asked_for_again(wide: Page) -> None:
+    open_catalog(wide)
+    wide.route("**/rows-*.json", lambda route: route.abort())
+    wide.get_by_label("Sort").select_option("oldest")
+    expect(wide.locator("[data-status]")).to_contain_text("could not be fetched")
+    wide.unroute("**/rows-*.json")
+    wide.get_by_label("Sort").select_option("key")
+    wide.get_by_label("Sort").select_option("oldest")
+    expect(wide.locator("[data-rows] > *").first).to_contain_text("Paper number")
+    expect(wide.locator("[data-status]")).to_have_text(f"{PAPERS} papers")
 
 
 def test_a_long_filter_unfolds_and_narrows(wide: Page) -> None:
@@ -204,8 +242,8 @@ def test_a_long_filter_unfolds_and_narrows(wide: Page) -> None:
     models.locator("summary").click()
     words = models.get_by_role("searchbox", name="Find in model pruned")
     words.fill("MODEL-4")
+    expect(models.locator(".choice:visible")).not_to_have_count(0)
     shown = models.locator(".choice:visible .choice-name").all_inner_texts()
-    assert shown
     assert all(name.startswith("Model 4") for name in shown)
     words.press("Enter")
     expect(wide).to_have_url(

@@ -13,7 +13,8 @@ def open_catalog(page: Page, query: str = "") -> Page:
 
 
 def keys(page: Page) -> list[str]:
-    """The papers in the order in which they are shown."""
+    """The papers in the order in which they are shown, once all that was asked for is there."""
+    page.wait_for_selector("[data-catalog]:not([aria-busy])", state="attached")
     found: list[str] = page.eval_on_selector_all(
         "[data-rows] > [data-key]", "rows => rows.map(row => row.dataset.key)"
     )
