@@ -73,6 +73,11 @@ def value(dimension_name: str, value_id: str) -> str:
     return f"tags/{slug(dimension_name)}/{slug(value_id)}.html"
 
 
+def value_year(dimension_name: str, value_id: str, number: int) -> str:
+    """The page of the papers of a year with a tag that has too many for one page."""
+    return value(dimension_name, value_id).removesuffix(".html") + f"/{number}.html"
+
+
 def concept(name: str) -> str:
     """The page of a concept."""
     return f"concepts/{name}.html"

@@ -104,6 +104,9 @@ class Words:
 ROWS = 120
 """Papers that the catalog page brings along; of a larger catalog, a page for each year has all."""
 
+TAGGED = 100
+"""Papers that a tag's page shows in full; of more, pages for each year have all by title."""
+
 EXAMPLES = 6
 """Papers that a group on a concept page lists; the catalog has the others."""
 
@@ -148,12 +151,16 @@ class Pages:
         yield addresses.CONCEPTS, self.concept_list()
         for entry in self.shelf.entries:
             yield addresses.paper(entry.key), self.paper(entry)
-        for year, papers in self._years():
-            yield addresses.year(year), self.year(year, papers)
+        if len(self.shelf.entries) > ROWS:
+            for year, papers in _by_year(self.shelf.entries):
+                yield addresses.year(year), self.year(year, papers)
         for dimension in self.shelf.dimensions:
             yield addresses.dimension(dimension.id), self.dimension(dimension.id)
             for node in self.shelf.nodes(dimension):
                 yield node.page, self.value(node)
+                for year, papers in self._years(node):
+                    page = addresses.value_year(dimension.id, node.value.id, year)
+                    yield page, self.value_year(node, page, year, papers)
         for group in RESOURCES:
             yield addresses.resources(group), self.resource_list(group)
             for item in self.resources.items(group):
@@ -268,11 +275,10 @@ class Pages:
             rows=shelf.entries[:ROWS],
         )
 
-    def _years(self) -> list[tuple[int, list[Entry]]]:
-        """The years of a catalog that its page does not hold, the newest first."""
-        if len(self.shelf.entries) <= ROWS:
-            return []
-        return [(year, [*papers]) for year, papers in groupby(self.shelf.entries, lambda e: e.year)]
+    def _years(self, node: Node) -> list[tuple[int, list[Entry]]]:
+        """The years of a tag whose page does not hold all of its papers, the newest first."""
+        papers = self.shelf.papers_with(node.dimension.id, node.value.id)
+        return _by_year(papers) if len(papers) > TAGGED else []
 
     def year(self, year: int, papers: list[Entry]) -> str:
         """The page of all papers of one year, for a catalog that is too large for one page."""
@@ -284,6 +290,27 @@ class Pages:
             meta={"search": {"exclude": True}},
             year=year,
             papers=papers,
+            heading=f"Papers of {year}",
+            crumbs=[("Catalog", addresses.CATALOG)],
+        )
+
+    def value_year(self, node: Node, page: str, year: int, papers: list[Entry]) -> str:
+        """The page of all papers of one year with a tag that has too many for one page."""
+        dimension = node.dimension
+        return self._page(
+            "year.html",
+            page,
+            f"{node.value.name} ({dimension.name.lower()}): papers of {year}",
+            f"All {len(papers)} papers of {year} with this tag.",
+            meta={"search": {"exclude": True}},
+            year=year,
+            papers=papers,
+            heading=f"{node.value.name}: papers of {year}",
+            crumbs=[
+                ("Tags", addresses.TAGS),
+                (dimension.name, addresses.dimension(dimension.id)),
+                (node.value.name, node.page),
+            ],
         )
 
     def paper(self, entry: Entry) -> str:
@@ -378,6 +405,11 @@ class Pages:
             ancestors=[nodes[each] for each in reversed(ancestors)],
             children=[nodes[each] for each in vocabulary.children(dimension.id, node.value.id)],
             papers=self.shelf.papers_with(dimension.id, node.value.id),
+            shown=TAGGED,
+            years=[
+                (year, len(papers), addresses.value_year(dimension.id, node.value.id, year))
+                for year, papers in self._years(node)
+            ],
             query=query(dimension.id, node.value.id),
             concepts=self._explaining(dimension.id, [node.value.id, *ancestors]),
         )
@@ -630,6 +662,11 @@ class Pages:
                 }
             )
         return found
+
+
+def _by_year(papers: list[Entry]) -> list[tuple[int, list[Entry]]]:
+    """Papers that are in order, newest first, in parts by year."""
+    return [(year, [*those]) for year, those in groupby(papers, lambda entry: entry.year)]
 
 
 def query(dimension: str, value: str) -> str:

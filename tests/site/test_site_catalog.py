@@ -17,7 +17,7 @@ from catalog.site import build_site
 from catalog.site.columns import BLOCK
 from catalog.site.data import catalog_data
 from catalog.site.facets import SHOWN, Choice, Facet, facets, uses
-from catalog.site.pages import ROWS, Pages, Repository
+from catalog.site.pages import ROWS, TAGGED, Pages, Repository
 from catalog.site.resources import Resources
 from catalog.site.shelf import Shelf
 from catalog.store import Catalog
@@ -268,4 +268,13 @@ def test_without_javascript_every_paper_of_a_large_catalog_is_reached(
         page.goto(address)
         reached |= set(page.locator(".newest a").evaluate_all("a => a.map(l => l.href)"))
     assert len(reached) == PAPERS
+    # A tag that all of them have shows some, and leads to all.
+    page.goto("tags/weight-update/frozen.html")
+    assert page.locator(".rows > [data-key]").count() == TAGGED
+    tagged = set()
+    for address in page.locator("a[href^='frozen/']").evaluate_all("a => a.map(l => l.href)"):
+        page.goto(address)
+        tagged |= set(page.locator(".newest a").evaluate_all("a => a.map(l => l.href)"))
+    assert tagged == reached
+    expect(page.locator(".crumbs a").last).to_have_attribute("href", "../frozen.html")
     context.close()
