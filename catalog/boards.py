@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -522,7 +523,11 @@ def _stderr(metric: str) -> str:
 
 
 def differing(board: Board, every: Iterable[Board]) -> list[tuple[Board, list[str]]]:
-    """The other boards with the fields in which their protocols differ; never empty ones."""
+    """The other boards with the fields in which their protocols differ; never empty ones.
+
+    Where most of a part differs, the part is named: another model has another name, revision and
+    size.
+    """
     found = []
     for other in every:
         if other is board:
@@ -531,5 +536,7 @@ def differing(board: Board, every: Iterable[Board]) -> list[tuple[Board, list[st
         fields = [each for each in fields if each != "name"] or fields
         if board.metric != other.metric:
             fields = ["metric", *fields]
-        found.append((other, fields))
+        parts = Counter(each.partition(".")[0] for each in fields)
+        brief = [part if parts[part := each.partition(".")[0]] > 2 else each for each in fields]
+        found.append((other, list(dict.fromkeys(brief))))
     return found
