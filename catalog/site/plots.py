@@ -23,6 +23,9 @@ from catalog.site.shelf import Measured, Shelf, setting
 FEWEST = 3
 """Figures of pruned models, of two methods at least, that make a protocol worth a chart."""
 
+CLOSE = 8
+"""Times the dense model's perplexity up to which a chart is drawn once more, larger."""
+
 UNITS = {
     "weights": "Share of the weights removed",
     "parameters": "Share of the parameters removed",
@@ -202,7 +205,28 @@ def section_of(shelf: Shelf, board: Board) -> Section | None:
     count = Counter(result.budget.unit for result in board.results)
     # One point makes no picture.
     drawn = [result for result in board.results if count[result.budget.unit] > 1]
-    return _of_runs(shelf, Measured(board.protocol, drawn), styles) if drawn else None
+    section = _of_runs(shelf, Measured(board.protocol, drawn), styles) if drawn else None
+    if section is None or board.dense is None or board.metric != "perplexity":
+        return section
+    # A model that broke takes the whole scale, and those that did not fall on one line.
+    limit = CLOSE * board.dense
+    near = [
+        each for each in drawn if each.quality.after is not None and each.quality.after <= limit
+    ]
+    closer = _of_runs(shelf, Measured(board.protocol, near), styles) if near else None
+    if closer is not None:
+        marks = Counter(mark.group for mark in closer.marks)
+        cut = {mark.group for mark in section.marks if mark.value > limit and marks[mark.group] > 2}
+        inside = {panel.title: panel for panel in closer.panels}
+        panels = []
+        for panel in section.panels:
+            panels.append(panel)
+            group = next((name for name in cut if UNITS.get(name) == panel.title), None)
+            if group is not None and panel.title in inside:
+                title = f"{panel.title}: the same up to {CLOSE} times the dense model's perplexity"
+                panels.append(Panel(title, inside[panel.title].svg))
+        section.panels = panels
+    return section
 
 
 def _tell_figures_apart(sections: dict[Protocol, Section]) -> None:

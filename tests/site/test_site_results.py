@@ -23,6 +23,7 @@ from watch import Watch
 from catalog import schema_export
 from catalog.site import addresses, build_site, write_tree
 from catalog.site.compare import compare_data
+from catalog.site.plots import section_of
 from catalog.site.published_results import (
     PublishedResults,
     results_csv,
@@ -205,6 +206,23 @@ def test_the_index_leads_to_every_leaderboard_and_names_its_gaps(built: Path, sh
     for board in shelf.boards:
         assert f'href="{board.slug}.html"' in html
     assert "4 methods, 6 results, 1 failed" in seen(built, "results/index.html")
+
+
+def test_a_broken_model_does_not_take_the_whole_chart(shelf: Shelf, tmp_path: Path) -> None:
+    def titles(of: Shelf) -> list[str]:
+        section = section_of(of, of.boards[0])
+        return [panel.title for panel in section.panels] if section else []
+
+    assert titles(shelf) == ["Share of the weights removed"]
+    root = _write(tmp_path / "root")
+    file(root, "magnitude-0.6.json", run("magnitude", {"sparsity": 0.6}, 4.0))
+    broken = Shelf(Catalog.load(root))
+    first, closer = titles(broken)
+    assert closer == f"{first}: the same up to 8 times the dense model's perplexity"
+    section = section_of(broken, broken.boards[0])
+    assert section
+    whole, part = (panel.svg.count("<title>") for panel in section.panels)
+    assert part == whole - 1
 
 
 def test_unlike_protocols_say_in_what_they_differ(built: Path) -> None:
