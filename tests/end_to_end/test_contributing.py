@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,10 @@ def test_one_version() -> None:
         r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
     )
     assert not released or released[0] == project["version"]
+
+
+def test_no_script_hides_a_module() -> None:
+    """A script that is run puts its folder before everything that is installed."""
+    names = {file.stem for file in (ROOT / "scripts").glob("*.py")}
+    assert names
+    assert names.isdisjoint({*packages_distributions(), *sys.stdlib_module_names})

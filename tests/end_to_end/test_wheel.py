@@ -99,7 +99,7 @@ def test_the_source_distribution_can_be_worked_on(dists: tuple[Path, Path]) -> N
         "Makefile",
         "tests/conftest.py",
         "scripts/constraints.txt",
-        "scripts/packaging.py",
+        "scripts/build_data.py",
         ".ci/run",
     ):
         assert file in names
