@@ -105,11 +105,10 @@ def check(
     if fix:
         catalog = changes.fixed(catalog, reported)
     hidden = frozenset[str]() if strict else advice_codes()
-    problems = [
-        problem
-        for problem in sorted([*catalog.problems, *rewritten])
-        if problem.code not in hidden and reported(problem.path)
+    everything = [
+        problem for problem in sorted([*catalog.problems, *rewritten]) if problem.code not in hidden
     ]
+    problems = [problem for problem in everything if reported(problem.path)]
     errors = sum(problem.severity == "error" for problem in problems)
     warnings = sum(problem.severity == "warning" for problem in problems)
     if form is CheckFormat.JSON:
@@ -120,6 +119,11 @@ def check(
         _print_problems(problems)
     if form is not CheckFormat.JSON:
         _print_summary(catalog, errors, warnings, len(problems) - errors - warnings)
+        # A new entry may be what makes another file wrong.
+        elsewhere = sum(problem.severity == "error" for problem in everything) - errors
+        if elsewhere:
+            found = "1 error" if elsewhere == 1 else f"{elsewhere} errors"
+            common.note(f"{found} in other files; `prunedex check` alone says where")
     if errors or (strict and warnings):
         raise typer.Exit(1)
 

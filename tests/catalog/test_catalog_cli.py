@@ -60,7 +60,10 @@ def test_check_of_some_paths(run: Run, root: Path, monkeypatch: pytest.MonkeyPat
     assert {line.split(":")[0] for line in out.splitlines()} == {f"papers/{SECOND}.yaml"}
     assert len(run("check", ".")[1].splitlines()) == 3
     assert len(run("check", str(root))[1].splitlines()) == 3
-    assert run("check", "../catalog")[:2] == (0, "")
+    status, out, err = run("check", "../catalog")
+    assert (status, out) == (0, "")
+    assert "3 errors in other files; `prunedex check` alone says where" in err
+    assert "in other files" not in run("check", ".")[2]
 
 
 def test_check_refuses_paths_that_are_not_in_the_catalog(run: Run, tmp_path: Path) -> None:
