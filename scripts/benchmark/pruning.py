@@ -122,7 +122,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     with Progress(console=console) as progress, tempfile.TemporaryDirectory() as scratch:
         step = progress.add_task(f"{RIVAL}, an environment", total=None)
-        theirs = rivals.environment(RIVAL, options.environment)
+        theirs = rivals.environment(RIVAL, folder=options.environment)
         folder, revision = smollm2_folder()
         model, tokenizer, _ = load("smollm2-135m", device="cpu")
         assert tokenizer is not None

@@ -28,15 +28,15 @@ TEXT = ("lee", 32, 512)
 EVALUATION_WINDOWS = 16
 
 
-def environment(requirement: str, folder: Path | None = None) -> Path:
-    """The Python of an environment of its own with `requirement`, made if it is not there.
+def environment(*requirements: str, folder: Path | None = None) -> Path:
+    """The Python of an environment of its own with `requirements`, made if it is not there.
 
     It lies in the user's cache, outside of the repository. Raises SystemExit if pip fails or
     brings CUDA libraries in, which would make it another torch than ours.
     """
-    name = hashlib.sha256(f"{FIRST} {requirement}".encode()).hexdigest()[:12]
+    name = hashlib.sha256(" ".join((FIRST, *requirements)).encode()).hexdigest()[:12]
     root = folder or platformdirs.user_cache_path("prunedex-benchmark")
-    place = root / f"{requirement.partition('=')[0]}-{name}"
+    place = root / f"{requirements[0].partition('=')[0]}-{name}"
     python, ready = place / "bin" / "python", place / "ready"
     if ready.exists():
         return python
@@ -44,7 +44,7 @@ def environment(requirement: str, folder: Path | None = None) -> Path:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
         constraints.write(FIRST + "\n")
         constraints.flush()
-        for wanted in (FIRST, requirement):
+        for wanted in (FIRST, *requirements):
             pip = [str(python), "-m", "pip", "install", "-q", wanted, "-c", constraints.name]
             done = subprocess.run(pip, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -52,7 +52,7 @@ def environment(requirement: str, folder: Path | None = None) -> Path:
     frozen = subprocess.check_output([str(python), "-m", "pip", "freeze"], text=True)
     cuda = [line for line in frozen.splitlines() if line.startswith(("nvidia-cu", "triton"))]
     if cuda:
-        raise SystemExit(f"{requirement} brought {', '.join(cuda)}, but this compares CPUs")
+        raise SystemExit(f"{requirements[0]} brought {', '.join(cuda)}, but this compares CPUs")
     ready.write_text(frozen)
     return python
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import resource
 import sys
 import time
@@ -163,7 +164,128 @@ def llmcompressor(arguments: dict[str, Any]) -> dict[str, Any]:
     return {"versions": versions, **measured.to_dict(), "parameters": parameters}
 
 
-WORKERS = {"ours": ours, "llmcompressor": llmcompressor}
+def toy(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A method of Prunedex on a llama with random weights: `width`, `depth`; `samples`, `length`."""
+    sys.path.insert(0, str(HERE))
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from impl.calibration import Calibration
+    from impl.registry import prune
+
+    torch.set_num_threads(arguments["threads"])
+    torch.manual_seed(0)
+    width, samples, length = (arguments[name] for name in ("width", "samples", "length"))
+    model: Any = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=256,
+            hidden_size=width,
+            intermediate_size=3 * width,
+            num_hidden_layers=arguments["depth"],
+            num_attention_heads=width // 32,
+            num_key_value_heads=width // 32,
+            max_position_embeddings=length,
+        )
+    ).eval()
+    tokens = torch.randint(3, 256, (samples, length))
+    with torch.no_grad():
+        model(tokens[:1], use_cache=False)
+    with Measured() as measured:
+        prune(model, arguments["method"], calibration=Calibration(tokens, "random", "", 0))
+    return measured.to_dict()
+
+
+def flap(arguments: dict[str, Any]) -> dict[str, Any]:
+    """FLAP of Prunedex at a share `ratio` of the blocks' parameters, judged in the same process."""
+    sys.path.insert(0, str(HERE))
+    from impl.calibration import Calibration
+    from impl.registry import prune
+
+    model, tokens = _model(arguments)
+    before = _sizes(model)
+    with Measured() as measured:
+        prune(
+            model, "flap", calibration=Calibration(tokens, "lee", "", 0), ratio=arguments["ratio"]
+        )
+    found = {"versions": _versions("torch", "transformers"), **measured.to_dict()}
+    return {**found, **_removed(model, before), "perplexity": _perplexity(model, arguments)}
+
+
+def torch_pruning(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Neurons by the norm of their weights, with torch-pruning's `BasePruner`, as far as it runs.
+
+    The settings are those of its example for language models, but attention and the width of the
+    residual stream stay as they are: with shared keys and values it never finishes looking for
+    what depends on what (its issue 527). All layers lose the same share of their neurons, which is
+    chosen so that the blocks lose `ratio` of their parameters.
+    """
+    import torch
+    import torch_pruning as tp
+
+    model, tokens = _model(arguments)
+    before = _sizes(model)
+    layers = model.model.layers
+    own = sum(p.numel() for layer in layers for p in layer.mlp.parameters())
+    kept = [model.lm_head, model.model.embed_tokens]
+    for layer in layers:
+        attention = layer.self_attn
+        kept += [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
+        kept.append(layer.mlp.down_proj)
+    with Measured() as measured, torch.enable_grad():
+        pruner = tp.pruner.BasePruner(
+            model,
+            example_inputs=tokens[:1, :8],
+            importance=tp.importance.GroupMagnitudeImportance(p=2, group_reduction="mean"),
+            global_pruning=False,
+            pruning_ratio=arguments["ratio"] * before["blocks"] / own,
+            ignored_layers=kept,
+            forward_fn=lambda model, x: model(x, use_cache=False),
+            output_transform=lambda output: output.logits,
+        )
+        pruner.step()
+    found = {
+        "versions": _versions("torch", "transformers", "torch-pruning"),
+        **measured.to_dict(),
+    }
+    return {**found, **_removed(model, before), "perplexity": _perplexity(model, arguments)}
+
+
+def _sizes(model: Any) -> dict[str, int]:
+    """Parameters of the blocks and of the whole model."""
+    return {
+        "blocks": sum(p.numel() for p in model.model.layers.parameters()),
+        "model": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def _removed(model: Any, before: dict[str, int]) -> dict[str, Any]:
+    now = _sizes(model)
+    return {
+        "parameters": [before["model"], now["model"]],
+        "removed": round(1 - now["blocks"] / before["blocks"], 5),
+    }
+
+
+def _perplexity(model: Any, arguments: dict[str, Any]) -> float:
+    """As `impl.evaluate.perplexity`, which the other tool's environment lacks."""
+    import torch
+    from safetensors.torch import load_file
+
+    losses = []
+    with torch.no_grad():
+        for window in load_file(arguments["judged"])["tokens"]:
+            logits = model(window[None], use_cache=False).logits[0, :-1]
+            losses.append(torch.nn.functional.cross_entropy(logits.float(), window[1:]).item())
+    return round(math.exp(math.fsum(losses) / len(losses)), 4)
+
+
+WORKERS = {
+    "ours": ours,
+    "llmcompressor": llmcompressor,
+    "toy": toy,
+    "flap": flap,
+    "torch_pruning": torch_pruning,
+}
 
 
 def main() -> None:
