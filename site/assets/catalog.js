@@ -198,6 +198,7 @@ export async function start(signal) {
   /** @param {Choice} now */
   function draw(now) {
     turn += 1;
+    page.removeAttribute("aria-busy");
     if (now.text && !index.texts) {
       wait(store.learn(), () => draw(now));
       return;
