@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -14,6 +14,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from impl import surgery
@@ -284,23 +285,35 @@ def _watched(model: PreTrainedModel, evidence: Evidence) -> Iterator[None]:
             hook.remove()
 
 
-def squares_of_first_block(model: PreTrainedModel, data: Calibration) -> dict[str, Tensor]:
-    """Σ x² of the inputs of block 0's views, (in,) by name: with plain hooks, not with `walk`."""
+def sums_of_first_block(
+    model: PreTrainedModel, data: Calibration, statistic: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Sums of a statistic of the inputs of block 0's views, by name.
+
+    `statistic` gets an input as (tokens, in), in float64, and is summed over the calls. With plain
+    hooks, not with `walk`.
+    """
     first = [view for view in all_views(model) if view.block == 0 and view.expert is None]
     sums: dict[nn.Module, Tensor] = {}
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        squares = inputs[0].double().square().flatten(0, -2).sum(0)
-        sums[module] = sums.get(module, torch.zeros_like(squares)) + squares
+        sums[module] = sums.get(module, 0) + statistic(inputs[0].double().flatten(0, -2))
 
-    hooks = [m.register_forward_pre_hook(add) for m in {view.module for view in first}]
-    try:
-        with torch.no_grad():
-            model(data.tokens, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    _read(model, data, [m.register_forward_pre_hook(add) for m in {view.module for view in first}])
     return {view.name: sums[view.module] for view in first}
+
+
+def squares_of_first_block(model: PreTrainedModel, data: Calibration) -> dict[str, Tensor]:
+    """Σ x² of the inputs of block 0's views, (in,) by name."""
+    return sums_of_first_block(model, data, lambda x: x.square().sum(0))
+
+
+def _read(model: PreTrainedModel, data: Calibration, hooks: Sequence[RemovableHandle]) -> None:
+    """Run the model over the data at once, with these hooks, and take them off."""
+    with ExitStack() as stack, torch.no_grad():
+        for hook in hooks:
+            stack.enter_context(hook)
+        model(data.tokens, use_cache=False)
 
 
 def hidden_states(model: PreTrainedModel, data: Calibration) -> list[Tensor]:
@@ -317,14 +330,9 @@ def hidden_states(model: PreTrainedModel, data: Calibration) -> list[Tensor]:
         found.append((output[0] if isinstance(output, tuple) else output).detach())
 
     layers = blocks(model)
-    hooks: list[Any] = [m.register_forward_pre_hook(before, with_kwargs=True) for m in layers]
+    hooks = [m.register_forward_pre_hook(before, with_kwargs=True) for m in layers]
     hooks.append(layers[-1].register_forward_hook(after))
-    try:
-        with torch.no_grad():
-            model(data.tokens, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    _read(model, data, hooks)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 from unittest import mock
@@ -20,7 +20,12 @@ from impl import losses as losses_module
 from impl import walk as walk_module
 from impl.calibration import Calibration
 from impl.errors import BadInput, Unsupported
-from impl.evidence import Evidence, hidden_states, squares_of_first_block
+from impl.evidence import (
+    Evidence,
+    hidden_states,
+    squares_of_first_block,
+    sums_of_first_block,
+)
 from impl.experiments import Verdict, experiment
 from impl.experiments.runtime import (
     smallest_attention_goes,
@@ -609,24 +614,6 @@ def weights_by_gradient_times_weight(runs: list[Evidence]) -> Verdict:
     )
 
 
-def sums_of_first_block(model: PreTrainedModel, data: Calibration) -> dict[str, Tensor]:
-    """Σ x of the inputs of block 0's views, (in,) by name: with plain hooks, not with `walk`."""
-    first = [view for view in all_views(model) if view.block == 0 and view.expert is None]
-    sums: dict[nn.Module, Tensor] = {}
-
-    def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        sums[module] = sums.get(module, 0) + inputs[0].double().flatten(0, -2).sum(0)
-
-    hooks = [m.register_forward_pre_hook(add) for m in {view.module for view in first}]
-    try:
-        with torch.no_grad():
-            model(data.tokens, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {view.name: sums[view.module] for view in first}
-
-
 @experiment("criterion", "reconstruction")
 def reconstruction(runs: list[Evidence]) -> Verdict:
     """The expected output error of block 0, beside that of Wanda's mask with the same counts."""
@@ -641,7 +628,7 @@ def reconstruction(runs: list[Evidence]) -> Verdict:
         if not isinstance(run.data, Calibration) or not run.seen:
             return False, f"it read no activations ({run.family})"
         squares = squares_of_first_block(run.dense, run.data)
-        means = sums_of_first_block(run.dense, run.data)
+        means = sums_of_first_block(run.dense, run.data, lambda x: x.sum(0))
         start = end = 0.0
         for view, old, new in zip(run.views, run.before, run.after, strict=True):
             if view.name not in means:
@@ -662,25 +649,6 @@ def reconstruction(runs: list[Evidence]) -> Verdict:
         f"measured again in the first block, the error of the expected output is "
         f"{after / before:.0%} of that of the mask with the lowest |W|·‖X‖, at equal counts"
     )
-
-
-def grams_of_first_block(model: PreTrainedModel, data: Calibration) -> dict[str, Tensor]:
-    """X Xᵀ of the inputs of block 0's views, (in, in) by name: with plain hooks, not with `walk`."""
-    first = [view for view in all_views(model) if view.block == 0 and view.expert is None]
-    sums: dict[nn.Module, Tensor] = {}
-
-    def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].double().flatten(0, -2)
-        sums[module] = sums.get(module, 0) + x.T @ x
-
-    hooks = [m.register_forward_pre_hook(add) for m in {view.module for view in first}]
-    try:
-        with torch.no_grad():
-            model(data.tokens, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {view.name: sums[view.module] for view in first}
 
 
 def least_error(W: Tensor, kept: Tensor, gram: Tensor) -> float:
@@ -709,7 +677,7 @@ def reconstruction_with_update(runs: list[Evidence]) -> Verdict:
             return False, f"it read no second moments of the inputs ({run.family})"
         if torch.equal(mask(run.after), mask(without_correlations(run))):
             return False, f"its masks are the same when correlations are hidden ({run.family})"
-        grams = grams_of_first_block(run.dense, run.data)
+        grams = sums_of_first_block(run.dense, run.data, lambda x: x.T @ x)
         for view, W, new in zip(run.views, run.before, run.after, strict=True):
             if view.name not in grams:
                 continue
@@ -738,6 +706,17 @@ def reconstruction_with_update(runs: list[Evidence]) -> Verdict:
     )
 
 
+@contextmanager
+def optimisers_stand_still() -> Iterator[None]:
+    """No optimiser changes anything, though it is asked to step."""
+    with ExitStack() as stack:
+        # Schedulers complain where no step was taken.
+        stack.enter_context(warnings.catch_warnings(action="ignore"))
+        for optimiser in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
+            stack.enter_context(mock.patch.object(optimiser, "step", return_value=None))
+        yield
+
+
 @experiment("criterion", "trainable")
 def trainable(runs: list[Evidence]) -> Verdict:
     """Something other than weights is stepped on, and without these steps other weights go."""
@@ -752,9 +731,7 @@ def trainable(runs: list[Evidence]) -> Verdict:
             return False, "there is no experiment for methods that remove no single weights yet"
         if not run.own_steps or not run.gradients:
             return False, f"no optimiser step on anything but the model's weights ({run.family})"
-        with ExitStack() as stack:
-            for optimiser in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
-                stack.enter_context(mock.patch.object(optimiser, "step", return_value=None))
+        with optimisers_stand_still():
             untrained = [view.W.clone() for view in all_views(run.rerun())]
         if torch.equal(mask(run.after), mask(untrained)):
             return False, f"the same weights go when its optimiser stands still ({run.family})"
@@ -975,11 +952,7 @@ def trained_filters(runs: list[Evidence]) -> Verdict:
     for run in runs:
         if not run.own_steps or not run.gradients:
             return False, f"no optimiser step on anything but the model's weights ({run.family})"
-        with ExitStack() as stack:
-            # Schedulers complain where no step was taken.
-            stack.enter_context(warnings.catch_warnings(action="ignore"))
-            for optimiser in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
-                stack.enter_context(mock.patch.object(optimiser, "step", return_value=None))
+        with optimisers_stand_still():
             untrained = run.rerun()
         ours, theirs = (
             {name: value for name, value in model.named_buffers() if name.endswith(".index")}
