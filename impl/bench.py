@@ -72,6 +72,8 @@ class Outcome:
     record: dict[str, Any] | None = None
     failed: str | None = None
     phase: str | None = None
+    environment: dict[str, Any] | None = None
+    """Of a failure, as far as there was somebody to tell it"""
 
 
 Watch = Callable[[Cell, str, int, int], None]
@@ -159,21 +161,27 @@ class Shelf:
         return record.get("schema") == SCHEMA and set(cell.tasks) <= set(record.get("tasks", {}))
 
     def write(self, outcome: Outcome) -> Path:
-        """File what became of a cell: beside, then renamed. A result supersedes the one before."""
+        """File what became of a cell: beside, then renamed. A result supersedes the one before.
+
+        A failure is not filed beside a result, which still holds.
+        """
         cell = outcome.cell
         self.folder.mkdir(parents=True, exist_ok=True)
+        before = self.versions(cell)
         if outcome.record is None:
             path = self.failure(cell)
+            if before:
+                return path
             content: dict[str, Any] = {
                 "schema": SCHEMA,
                 "method": cell.method,
                 "options": dict(cell.options),
                 "protocol": {"name": find_standard(cell.protocol).name},
+                "environment": outcome.environment,
                 "failed": outcome.failed,
                 "phase": outcome.phase,
             }
         else:
-            before = self.versions(cell)
             number = f".{len(before) + 1}" if before else ""
             path = self.folder / f"{cell.name}{number}.json"
             content = {**outcome.record, "supersedes": before[-1].name if before else None}
@@ -272,8 +280,16 @@ def _child() -> int:
     try:
         say(record=measure(cell, watch))
     except Exception as error:
-        say(failed=_reason(error), phase=last or None)
+        say(failed=_reason(error), phase=last or None, environment=_environment())
     return 0
+
+
+def _environment() -> dict[str, Any]:
+    import torch
+
+    from impl.pipeline import environment
+
+    return environment(torch.device("cpu"))
 
 
 def _reason(error: BaseException) -> str:
@@ -314,7 +330,7 @@ def in_process(cell: Cell, watch: Watch, started: Callable[[Any], None]) -> Outc
             if "record" in event:
                 return Outcome(cell, event["record"])
             if "failed" in event:
-                return Outcome(cell, failed=event["failed"], phase=event["phase"])
+                return Outcome(cell, **event)
             phase = event["phase"]
             watch(cell, phase, event["done"], event["total"])
     code = process.wait()
@@ -418,7 +434,8 @@ def _on_worker(text: str) -> dict[str, Any]:
     try:
         return {"record": measure(Cell.from_json(text), lambda _, phase, *__: last.append(phase))}
     except Exception as error:
-        return {"failed": _reason(error), "phase": last[-1] if last else None}
+        phase = last[-1] if last else None
+        return {"failed": _reason(error), "phase": phase, "environment": _environment()}
 
 
 if __name__ == "__main__":

@@ -138,6 +138,7 @@ def bench(
             )
         shelf = matrix.Shelf(out / find_standard(protocol).name)
         states = {cell.name: _state(shelf, cell, again, retry) for cell in found}
+        reasons: dict[str, str] = {}
         todo = [cell for cell in found if states[cell.name] == "to do"]
         if todo and not dry_run:
             with _shown(len(found), len(found) - len(todo)) as (watch, tick):
@@ -145,13 +146,15 @@ def bench(
                 def done(outcome: Outcome) -> None:
                     shelf.write(outcome)
                     states[outcome.cell.name] = "failed" if outcome.record is None else "done"
+                    if outcome.failed:
+                        reasons[outcome.cell.name] = outcome.failed
                     tick(outcome)
 
                 if ray:
                     matrix.on_ray(todo, ray, watch, done)
                 else:
                     matrix.locally(todo, jobs, watch, done)
-        rows = [_row(shelf, cell, states[cell.name]) for cell in found]
+        rows = [_row(shelf, cell, states[cell.name], reasons.get(cell.name)) for cell in found]
     if as_json:
         write_json(rows)
     else:
@@ -191,14 +194,13 @@ def _state(shelf: Any, cell: Cell, again: bool, retry: bool) -> str:
     return "to do"
 
 
-def _row(shelf: Any, cell: Cell, state: str) -> dict[str, Any]:
+def _row(shelf: Any, cell: Cell, state: str, failed: str | None) -> dict[str, Any]:
     row = {"cell": cell.name, "method": cell.method, "options": dict(cell.options), "state": state}
     if state.startswith("done"):
         path = shelf.versions(cell)[-1]
         row |= {"file": str(path), "quality": shelf.read(path)["quality"]}
     elif state == "failed":
-        path = shelf.failure(cell)
-        row |= {"file": str(path), "failed": shelf.read(path)["failed"]}
+        row["failed"] = failed or shelf.read(shelf.failure(cell))["failed"]
     return row
 
 

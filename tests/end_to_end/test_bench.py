@@ -77,6 +77,7 @@ def test_a_matrix_with_a_cell_that_fails_is_not_run_twice(protocol: str, tmp_pat
     failed = read(out / "mine" / "wanda-3-5.failed.json")
     assert "5 does not divide" in failed["failed"]
     assert failed["phase"] == "Loading the model"
+    assert failed["environment"]["threads"] == 1
     record = read(out / "mine" / "wanda-0.5.json")
     assert record["protocol"]["name"] == "mine"
     assert record["supersedes"] is None
@@ -149,6 +150,9 @@ def test_a_later_measurement_supersedes_and_changes_nothing(protocol: str, tmp_p
     assert shelf.done(cell)
     same = {name: value for name, value in lasting(read(second)).items() if name != "supersedes"}
     assert same == {k: v for k, v in lasting(read(first)).items() if k != "supersedes"}
+    # A failure later on leaves what was measured as it is.
+    shelf.write(Outcome(cell, failed="no memory", phase="Pruning with magnitude"))
+    assert {path.name for path in shelf.folder.iterdir()} == {first.name, second.name}
     # What was measured before there were scores by window is measured anew.
     first.unlink()
     second.write_text(json.dumps({**read(second), "schema": 1}), "utf-8")
