@@ -107,6 +107,9 @@ ROWS = 120
 TAGGED = 100
 """Papers that a tag's page shows in full; of more, pages for each year have all by title."""
 
+INDEXED = 1_000
+"""Papers whose whole pages are searched; of more, title and take-away, or the index is too large."""
+
 EXAMPLES = 6
 """Papers that a group on a concept page lists; the catalog has the others."""
 
@@ -356,7 +359,7 @@ class Pages:
                 "method_url": self.repository.view_url(method.path),
             }
         values["jumps"] = _jumps(values)
-        return self._page(
+        text = self._page(
             "paper.html",
             page,
             f"{entry.name}: {entry.title}" if _adds_name(entry) else entry.title,
@@ -368,6 +371,10 @@ class Pages:
             },
             **values,
         )
+        if len(shelf.entries) > INDEXED:
+            # A heading with an id begins a section of its own in the search's index.
+            text = re.sub(r"<(h[2-6])(?= id=)", r"<\1 data-search-exclude", text)
+        return text
 
     def _equations(self, method: MethodDoc) -> list[dict[str, Any]]:
         found = []

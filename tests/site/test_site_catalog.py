@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from material.plugins.search.plugin import Parser
 from playwright.sync_api import Browser, Page, expect
 from small_catalog import ENTRIES, REPOSITORY, entry, make_root, tags
 from watch import keys, open_catalog
 
-from catalog.site import build_site
+from catalog.site import build_site, pages
 from catalog.site.columns import BLOCK
 from catalog.site.data import catalog_data
 from catalog.site.facets import SHOWN, Choice, Facet, facets, uses
@@ -81,6 +82,23 @@ def test_the_data_agrees_with_the_page(real: Shelf) -> None:
 def test_the_catalog_page_is_light(real: Shelf) -> None:
     text = Pages(real, Repository()).catalog()
     assert len(gzip.compress(text.encode())) < 300_000
+
+
+def test_of_very_many_papers_title_and_takeaway_are_searched(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def indexed() -> list[str]:
+        parser = Parser()
+        parser.feed(Pages(Shelf(catalog), Repository()).paper(catalog.entries["sun2023simple"]))
+        sections = [each for each in parser.data if not each.is_excluded()]
+        return [" ".join("".join(each.text).split()) for each in sections]
+
+    takeaway = " ".join(catalog.entries["sun2023simple"].takeaway.split())
+    assert len(indexed()) > 3
+    assert takeaway in indexed()[0]
+    monkeypatch.setattr(pages, "INDEXED", len(catalog.entries) - 1)
+    assert len(indexed()) == 1
+    assert takeaway in indexed()[0]
 
 
 # In the browser ----------------------------------------------------------------------------
