@@ -27,7 +27,14 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
 SIZES = [100, 1_000, 10_000]
-COPIED = ["catalog/vocabulary", "catalog/resources", "catalog/concepts", "impl/methods", "impl/results"]  # fmt: skip
+COPIED = [
+    "catalog/vocabulary",
+    "catalog/resources",
+    "catalog/concepts",
+    "impl/methods",
+    "impl/protocols",
+    "impl/results",
+]
 
 
 def write(root: Path, size: int, seed: int = 0) -> None:

@@ -23,8 +23,11 @@ async function wake() {
   importScripts(worker.location.search.slice(1));
   awake = true;
   tell(SETUP, { config, docs, options: { suggest: false } });
-  // It sets up in a microtask, so before the next message.
-  setTimeout(() => tell(QUERY, waiting));
+  // It sets up in a microtask, so before the next message. If that is a newer query, which may
+  // come before the timer, this one must not be answered after it.
+  setTimeout(() => {
+    if (waiting !== null) tell(QUERY, waiting);
+  });
 }
 
 /** @param {number} type @param {unknown} data */
@@ -33,7 +36,11 @@ function tell(type, data) {
 }
 
 worker.addEventListener("message", ({ data: { type, data } }) => {
-  if (awake || type !== QUERY) return;
+  if (type !== QUERY) return;
+  if (awake) {
+    waiting = null;
+    return;
+  }
   if (!data.trim()) {
     waiting &&= "";
     worker.postMessage({ type: RESULT, data: { items: [] } });

@@ -410,6 +410,7 @@ def test_a_closed_pipe_is_quiet(root: Path, arguments: list[str]) -> None:
 def test_ctrl_c_is_answered(root: Path) -> None:
     code = (
         "import os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & turns it off
         "import catalog.store\n"
         "def load(*_):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

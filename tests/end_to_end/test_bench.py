@@ -116,6 +116,7 @@ def test_an_interrupted_matrix_goes_on_where_it_stopped(protocol: str, tmp_path:
         text=True,
         env=ENVIRONMENT,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & turns it off
     )
     first = out / "mine" / "magnitude-0.5.json"
     deadline = time.monotonic() + 300

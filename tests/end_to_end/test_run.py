@@ -192,6 +192,7 @@ def test_ctrl_c_leaves_no_partial_checkpoint(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & turns it off
     )
     assert process.stderr is not None
     for line in process.stderr:
