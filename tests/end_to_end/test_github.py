@@ -112,6 +112,16 @@ def test_the_light_environment_has_all_that_the_catalog_imports() -> None:
     assert wanted <= installed, wanted - installed
 
 
+def test_places_that_have_owners_exist() -> None:
+    lines = (ROOT / ".github" / "CODEOWNERS").read_text("utf-8").splitlines()
+    for line in filter(None, lines):
+        if line.startswith("#"):
+            continue
+        place, *owners = line.split()
+        assert (ROOT / place.strip("/")).is_dir(), place
+        assert all("@" in owner for owner in owners), line
+
+
 def test_the_form_of_dependabot() -> None:
     found = {each["package-ecosystem"] for each in read(ROOT / ".github/dependabot.yml")["updates"]}
     assert found == {"pip", "github-actions"}
