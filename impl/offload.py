@@ -41,7 +41,7 @@ from impl import pipeline
 from impl.calibration import Calibration, Split, load_calibration
 from impl.draft import Draft, draft_folder
 from impl.errors import BadInput, PrunedexError, Unsupported
-from impl.evaluate import predictions, score_of, summary
+from impl.evaluate import predictions, score_of
 from impl.hub import INDEX
 from impl.losses import Batch
 from impl.model import blocks
@@ -50,7 +50,7 @@ from impl.registry import Layer, Method, Report, check_kind, check_options, find
 from impl.session import Progress, current, evaluating
 from impl.shards import FRAME, Lazy, keys, open_model
 from impl.sources import ModelInfo, read_tokenizer
-from impl.store import AUTO, MANIFEST, check_target, publish
+from impl.store import MANIFEST, check_target, publish
 from impl.streams import Stream
 from impl.walk import Block, passing
 
@@ -356,7 +356,7 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
         lazy = open_model(name, request.device, request.dtype)
         tokenizer = read_tokenizer(lazy.folder, name, "decoder")
         machine = pipeline.environment(lazy.device)
-    length = pipeline._length(lazy.model, request.length)
+    length = pipeline.window_length(lazy.model, request.length)
     source = request.calibration or pipeline.source_of(name, "decoder")
     few, many = pipeline.SAMPLES["text"]
 
@@ -376,52 +376,32 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
 
     def describe(outcome: Outcome) -> dict[str, Any]:
         report = outcome.report
-        quality = {which: summary(outcome.scores[which], "perplexity") for which in outcome.scores}
-        return {
-            "schema": 2,
-            "method": request.method,
-            "options": report.options,
-            "protocol": pipeline.protocol(
-                ModelInfo(
-                    name,
-                    lazy.revision,
-                    report.parameters[0],
-                    str(lazy.dtype).removeprefix("torch."),
-                ),
-                calibration,
-                evaluation,
-                request.seed,
-            ),
-            "environment": machine,
-            "budget": {
-                "unit": report.unit,
-                "asked": report.asked,
-                "achieved": report.achieved,
-                "removed": report.removed,
-                "total": report.total,
+        info = ModelInfo(
+            name,
+            lazy.revision,
+            report.parameters[0],
+            str(lazy.dtype).removeprefix("torch."),
+        )
+        return pipeline.record_of(
+            report,
+            pipeline.protocol(info, calibration, evaluation, request.seed),
+            machine,
+            "perplexity",
+            outcome.scores,
+            {
+                "cost": {
+                    "seconds": round(outcome.seconds, 3),
+                    "peak_memory_bytes": report.peak_memory_bytes,
+                    "memory_before_bytes": report.memory_before_bytes,
+                },
+                "offload": {
+                    "resumed_at": outcome.resumed_at,
+                    "seconds_include": "reading, writing and measuring",
+                },
             },
-            "parameters": {"before": report.parameters[0], "after": report.parameters[1]},
-            "quality": {
-                "perplexity_before": pipeline._finite(quality["dense"]),
-                "perplexity_after": pipeline._finite(quality["pruned"]),
-            },
-            "scores": {
-                which: [pipeline._finite(loss) for loss in losses]
-                for which, losses in outcome.scores.items()
-            },
-            "cost": {
-                "seconds": round(outcome.seconds, 3),
-                "peak_memory_bytes": report.peak_memory_bytes,
-                "memory_before_bytes": report.memory_before_bytes,
-            },
-            "offload": {
-                "resumed_at": outcome.resumed_at,
-                "seconds_include": "reading, writing and measuring",
-            },
-            "details": report.details,
-            "loads_with": "transformers",
-            "auto": AUTO["decoder"].__name__,
-        }
+            "decoder",
+            loads_with="transformers",
+        )
 
     def note(text: str) -> None:
         with stage(text[0].upper() + text[1:]):

@@ -12,7 +12,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +123,7 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
         arguments = check_options(chosen, options, model)
         if kind != "convnet":
             check_model(all_views(model), arguments.get("pattern"))
-        length = _length(model, request.length) if kind == "decoder" else None
+        length = window_length(model, request.length) if kind == "decoder" else None
         machine = environment(model.device)  # now: the checkout may change during a long run
     source = request.calibration or source_of(name, kind)
     few, many = SAMPLES["text" if kind == "decoder" else "labels"]
@@ -173,18 +173,50 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
     else:
         with phases("evaluate", "Measuring after") as advance:
             found["pruned"] = scores(model, evaluation, _samples(advance))
-    before, after = (summary(found[which], metric) for which in ("dense", "pruned"))
     cost: dict[str, Any] = {
         "peak_memory_bytes": report.peak_memory_bytes,
         "memory_before_bytes": report.memory_before_bytes,
     }
     if request.timed:
         cost = {"seconds": round(report.seconds, 3), "phases": phases.seconds, **cost}
-    record = {
+    plain = not getattr(model.config, "prunedex", None) and not attached(model)
+    record = record_of(
+        report,
+        protocol(info, calibration, evaluation, request.seed),
+        machine,
+        metric,
+        found,
+        {**extra, "cost": cost},
+        kind,
+        loads_with="transformers" if plain else "prunedex",
+    )
+    if request.save:
+        with stage(f"Saving to {request.save}"):
+            save(model, tokenizer, request.save, record, request.overwrite)
+    return record, report
+
+
+def record_of(
+    report: Report,
+    followed: dict[str, Any],
+    machine: dict[str, Any],
+    metric: str,
+    found: Mapping[str, Sequence[float]],
+    measured: Mapping[str, Any],
+    kind: Kind,
+    loads_with: str,
+) -> dict[str, Any]:
+    """What is kept of a run: its report, protocol, machine, scores of both models, and costs.
+
+    `found` are the scores by `dense` and `pruned`; `measured` is what else this
+    run has found out, its cost among it. Whatever is not finite becomes null.
+    """
+    before, after = (summary(found[which], metric) for which in ("dense", "pruned"))
+    return {
         "schema": 2,
-        "method": request.method,
+        "method": report.method,
         "options": report.options,
-        "protocol": protocol(info, calibration, evaluation, request.seed),
+        "protocol": followed,
         "environment": machine,
         "budget": {
             "unit": report.unit,
@@ -196,18 +228,11 @@ def run(request: Request, stage: Stage) -> tuple[dict[str, Any], Report]:
         "parameters": {"before": report.parameters[0], "after": report.parameters[1]},
         "quality": {f"{metric}_before": _finite(before), f"{metric}_after": _finite(after)},
         "scores": {name: [_finite(x) for x in values] for name, values in found.items()},
-        **extra,
-        "cost": cost,
+        **measured,
         "details": report.details,
-        "loads_with": "prunedex"
-        if getattr(model.config, "prunedex", None) or attached(model)
-        else "transformers",
+        "loads_with": loads_with,
         "auto": AUTO[kind].__name__,
     }
-    if request.save:
-        with stage(f"Saving to {request.save}"):
-            save(model, tokenizer, request.save, record, request.overwrite)
-    return record, report
 
 
 class Phases:
@@ -248,7 +273,7 @@ def evaluate(
     with stage("Loading the model"):
         model, tokenizer, info = load(name, device, dtype)
         kind = kind_of(model)
-        length = _length(model, length) if kind == "decoder" else None
+        length = window_length(model, length) if kind == "decoder" else None
     with stage("Reading the data"):
         many = samples or SAMPLES["text" if kind == "decoder" else "labels"][1]
         data = read_data(
@@ -308,7 +333,7 @@ def protocol(
     return {"name": next(followed, None), **found}
 
 
-def _length(model: PreTrainedModel, length: int | None) -> int:
+def window_length(model: PreTrainedModel, length: int | None) -> int:
     """The window length to use, checked against the model's context."""
     context: int | None = getattr(model.config, "max_position_embeddings", None)
     chosen = length or (min(LENGTH, context) if context else LENGTH)
