@@ -132,17 +132,9 @@ def main() -> None:
         )
         tokens = Path(scratch) / "tokens.safetensors"
         save_file({"tokens": text.tokens}, tokens)
-        head = {
-            **rivals.circumstances(options.threads),
-            "settings": {
-                "model": "smollm2-135m",
-                "revision": revision,
-                "calibration": ["lee", options.samples, options.length, text.sha256[:16]],
-                "evaluation": ["lee", rivals.EVALUATION_WINDOWS, options.length],
-                "dtype": "float32",
-                "rival": RIVAL,
-            },
-        }
+        head = rivals.heading(
+            RIVAL, revision, options.samples, options.length, text.sha256, options.threads
+        )
         progress.update(step, total=len(options.cases) * options.times * 2)
         cases: dict[str, Any] = {}
         for name in options.cases:

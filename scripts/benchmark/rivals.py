@@ -105,6 +105,23 @@ def circumstances(threads: int) -> dict[str, Any]:
     }
 
 
+def heading(
+    rival: str, revision: str, windows: int, length: int, sha256: str, threads: int
+) -> dict[str, Any]:
+    """Circumstances and settings of a comparison on SmolLM2: `windows` of `length` tokens calibrate."""
+    return {
+        **circumstances(threads),
+        "settings": {
+            "model": "smollm2-135m",
+            "revision": revision,
+            "calibration": ["lee", windows, length, sha256[:16]],
+            "evaluation": ["lee", EVALUATION_WINDOWS, length],
+            "dtype": "float32",
+            "rival": rival,
+        },
+    }
+
+
 def _processor() -> str:
     """The processor's name where the system tells, else its architecture."""
     info = Path("/proc/cpuinfo")

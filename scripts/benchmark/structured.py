@@ -112,17 +112,9 @@ def main() -> None:
             }
             for side in SIDES
         }
-        head = {
-            **rivals.circumstances(options.threads),
-            "settings": {
-                "model": "smollm2-135m",
-                "revision": revision,
-                "calibration": ["lee", options.samples, options.length, text.sha256[:16]],
-                "evaluation": ["lee", rivals.EVALUATION_WINDOWS, options.length],
-                "dtype": "float32",
-                "rival": RIVAL,
-            },
-        }
+        head = rivals.heading(
+            RIVAL, revision, options.samples, options.length, text.sha256, options.threads
+        )
         if not options.dry:
             rivals.write("structured", head, {f"{options.ratio:g}": sides})
     print(json.dumps({**head, **sides}) if options.json else line(sides))
