@@ -19,7 +19,7 @@ from typing import Any
 import bibtexparser
 import pytest
 from playwright.sync_api import Browser
-from small_catalog import RESULT, VERIFIED, _report, _table, add_results, make_root
+from small_catalog import RESULT, VERIFIED, _report, _table, add_results, make_root, tags
 
 from catalog.schema import Entry
 from catalog.site import build_site
@@ -114,15 +114,7 @@ HOSTILE: dict[str, Any] = {
     "takeaway": attack("takeaway"),
     "mechanism": f"{attack('mechanism')}\n\n```\nfenced\n```\n    indented\n- item\n# head\n1. one",
     "challenges": [attack("challenges")],
-    "tags": {
-        "type": ["unstructured"],
-        "criterion": ["magnitude"],
-        "budget": ["sparsity-layer"],
-        "data": ["calibration"],
-        "retraining": ["without"],
-        "weight_update": ["frozen"],
-        "notes": {"type": attack("tags.notes")},
-    },
+    "tags": {**tags(), "notes": {"type": attack("tags.notes")}},
     "builds_on": [
         {"key": "sun2023simple", "relation": "extends", "note": attack("builds_on.note")}
     ],

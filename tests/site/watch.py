@@ -48,3 +48,12 @@ class Watch:
 
         context.on("page", opened)
         context.on("request", lambda request: requested(request.url))
+
+
+def assert_inert(page: Page, name: str) -> None:
+    """Nothing that came with an entry's or a result's text runs, or stands there as an element."""
+    content = page.locator("#content")
+    assert content.locator("script, img, iframe, b").count() == 0, name
+    assert content.locator("[onclick], [onerror], [onmouseover]").count() == 0, name
+    assert content.locator("a[href^='javascript']").count() == 0, name
+    assert page.evaluate("window.hacked") is None, name
