@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from catalog.benchmarks import Benchmarks, read_benchmarks
 from catalog.concepts import Concept, read_concepts
 from catalog.errors import Problem, UsageError, closest, details, did_you_mean, listed, shown
 from catalog.figures import FOLDER as FIGURES
@@ -117,6 +118,7 @@ class Catalog:
         from catalog.checks import run_checks
 
         found = {*self.reading_problems, *self._reports[1], *self.state.problems}
+        found.update(self._benchmarks[1])
         return sorted({*found, *run_checks(self)})
 
     @cached_property
@@ -182,6 +184,15 @@ class Catalog:
     def figures(self) -> Figures:
         """What papers and repositories report, one by one."""
         return collect(self.reports, self.entries)
+
+    @cached_property
+    def _benchmarks(self) -> tuple[Benchmarks, list[Problem]]:
+        return read_benchmarks(self.root)
+
+    @property
+    def benchmarks(self) -> Benchmarks:
+        """How fast and how lean the code is, as far as that was measured."""
+        return self._benchmarks[0]
 
     @cached_property
     def state(self) -> State:

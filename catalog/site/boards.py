@@ -204,6 +204,7 @@ def pages(shelf: Shelf, write: Callable[..., str]) -> Iterator[tuple[str, str]]:
         "intervals that say which differences can be told.",
         "results.html",
         waiting=_waiting(shelf),
+        performance=bool(shelf.catalog.benchmarks),
     )
     found = disagreements.orders(shelf.catalog, every)
     yield made(

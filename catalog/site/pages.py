@@ -20,7 +20,7 @@ from catalog.query import Filter, select
 from catalog.reported import SPECIAL
 from catalog.results import Result, TextUsed
 from catalog.schema import RESOURCES, Entry
-from catalog.site import addresses, boards, guide, see
+from catalog.site import addresses, boards, guide, performance, see
 from catalog.site import shelf as shelves
 from catalog.site.facets import facets
 from catalog.site.linked import linked_data
@@ -173,6 +173,7 @@ class Pages:
             yield page, self.protocol(protocol, page)
         yield from see.pages(self.shelf, self.reported.pages, self._page)
         yield from boards.pages(self.shelf, self._page)
+        yield from performance.pages(self.shelf, self._page)
 
     def source_of(self, page: str, key: str) -> str | None:
         """The link from a hand-written page to an entry's, as MkDocs wants it; None if unknown."""

@@ -96,13 +96,18 @@ def circumstances(threads: int) -> dict[str, Any]:
 
     return {
         "date": dt.date.today().isoformat(),
-        "commit": git("rev-parse", "HEAD") + ("+" if git("diff", "--", "impl") else ""),
+        "commit": git("rev-parse", "HEAD") + ("+" if git("diff", "--", "impl", "catalog") else ""),
         "machine": f"{_processor()}, {os.cpu_count()} cores",
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "threads": threads,
         "system": platform.system(),
         "python": platform.python_version(),
     }
+
+
+def plain() -> dict[str, Any]:
+    """Circumstances of what has no settings and runs on as many cores as it likes."""
+    return {**circumstances(os.cpu_count() or 1), "settings": {}}
 
 
 def heading(

@@ -7,6 +7,7 @@ The catalogs are those of scripts/benchmark/catalog.py. Shown is processor time,
 and MkDocs apart, since other work on the machine stretches the time on the clock; then the number
 of pages and the weight of the files that grow with the catalog, compressed: the catalog page and its
 filters come at once, words and the search's index when somebody searches, catalog.json on export.
+results/site.json keeps the figures.
 """
 
 from __future__ import annotations
@@ -71,10 +72,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of entries")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--dry", action="store_true", help="write no results")
     options = parser.parse_args()
+    from scripts.benchmark import rivals
+
     for number, size in enumerate(options.sizes):
         with tempfile.TemporaryDirectory() as folder:
             found = measure(size, Path(folder))
+        if not options.dry:
+            case = {
+                name: round(found[name], 3) for name in ("pages", "tree_s", "mkdocs_s", "clock_s")
+            }
+            weights = {
+                name.removesuffix(" kB"): round(value, 1)
+                for name, value in found.items()
+                if name.endswith(" kB")
+            }
+            rivals.write("site", rivals.plain(), {str(size): {**case, "kilobytes": weights}})
         if options.json:
             print(json.dumps(found), flush=True)
             continue
