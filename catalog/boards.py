@@ -46,7 +46,7 @@ VERDICTS: Mapping[Verdict, str] = {
     "broken": "not finite",
 }
 
-RESERVED = ("index", "reading", "disagreements")
+RESERVED = ("index", "reading", "disagreements", "performance", "lessons")
 """Names of other pages beside the leaderboards."""
 
 
