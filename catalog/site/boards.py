@@ -186,8 +186,13 @@ def _scale(board: Board) -> tuple[int, int]:
     return (100, 1) if board.metric == "accuracy" else (1, 3)
 
 
-def pages(shelf: Shelf, write: Callable[..., str]) -> Iterator[tuple[str, str]]:
-    """Address and text of each page; `write` as for `catalog.site.see`."""
+def pages(
+    shelf: Shelf, write: Callable[..., str], *, taught: bool = False
+) -> Iterator[tuple[str, str]]:
+    """Address and text of each page; `write` as for `catalog.site.see`.
+
+    `taught`: whether there is a page of lessons to link to.
+    """
     every = shelf.boards
     words = BoardPages(shelf)
 
@@ -205,6 +210,7 @@ def pages(shelf: Shelf, write: Callable[..., str]) -> Iterator[tuple[str, str]]:
         "results.html",
         waiting=_waiting(shelf),
         performance=bool(shelf.catalog.benchmarks),
+        taught=taught,
     )
     found = disagreements.orders(shelf.catalog, every)
     yield made(
@@ -313,10 +319,10 @@ def _blocks(shelf: Shelf, profiles: Sequence[Profile]) -> Heat | None:
     numbers = sorted({number for each in profiles for number in each.blocks})
     if not numbers:
         return None
-    values = {
-        shelf.method_name(each.result.method): [each.blocks.get(number) for number in numbers]
+    values = [
+        (shelf.method_name(each.result.method), [each.blocks.get(number) for number in numbers])
         for each in profiles
-    }
+    ]
     heads = [str(number) for number in numbers]
     return _heat("Share of zeros in each block, per cent", heads, values, _per_cent)
 
@@ -325,10 +331,10 @@ def _kinds(shelf: Shelf, profiles: Sequence[Profile]) -> Heat | None:
     kinds = list(dict.fromkeys(kind for each in profiles for kind in each.kinds))
     if not 1 < len(kinds) <= 24:
         return None
-    values = {
-        shelf.method_name(each.result.method): [each.kinds.get(kind) for kind in kinds]
+    values = [
+        (shelf.method_name(each.result.method), [each.kinds.get(kind) for kind in kinds])
         for each in profiles
-    }
+    ]
     # The last word says it, unless two kinds share it.
     last = [kind.rpartition(".")[2] for kind in kinds]
     heads = last if len({*last}) == len(last) else kinds
@@ -337,7 +343,7 @@ def _kinds(shelf: Shelf, profiles: Sequence[Profile]) -> Heat | None:
 
 def _overlaps(shelf: Shelf, group: Group) -> tuple[Heat | None, str]:
     results = [row.result for row in group.rows if row.result.sketch is not None]
-    values: dict[str, list[float | None]] = {}
+    values: list[tuple[str, list[float | None]]] = []
     chances = []
     for one in results:
         line: list[float | None] = []
@@ -347,12 +353,12 @@ def _overlaps(shelf: Shelf, group: Group) -> tuple[Heat | None, str]:
             line.append(found.index if found is not None else None)
             if found is not None:
                 chances.append(found.chance)
-        values[shelf.method_name(one.method)] = line
+        values.append((shelf.method_name(one.method), line))
     if not chances:
         return None, ""
     low, high = min(chances), max(chances)
     expected = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
-    heads = [*values]
+    heads = [name for name, _ in values]
     return _heat("Overlap of masks (Jaccard index)", heads, values, lambda v: f"{v:.2f}"), expected
 
 
@@ -363,10 +369,10 @@ def _per_cent(value: float) -> str:
 def _heat(
     title: str,
     head: list[str],
-    values: dict[str, list[float | None]],
+    values: Sequence[tuple[str, list[float | None]]],
     show: Callable[[float], str],
 ) -> Heat:
-    every = [value for line in values.values() for value in line if value is not None]
+    every = [value for _, line in values for value in line if value is not None]
     low, high = min(every), max(every)
     if high - low < LEAST:
         # Shades for differences that are none would lie.
@@ -383,6 +389,6 @@ def _heat(
         head,
         [
             (name, [cell(name, column, value) for column, value in zip(head, line, strict=True)])
-            for name, line in values.items()
+            for name, line in values
         ],
     )

@@ -20,7 +20,7 @@ from catalog.query import Filter, select
 from catalog.reported import SPECIAL
 from catalog.results import Result, TextUsed
 from catalog.schema import RESOURCES, Entry
-from catalog.site import addresses, boards, guide, performance, see
+from catalog.site import addresses, boards, guide, lessons, performance, see
 from catalog.site import shelf as shelves
 from catalog.site.facets import facets
 from catalog.site.linked import linked_data
@@ -172,7 +172,9 @@ class Pages:
         for protocol, page in self.reported.pages.items():
             yield page, self.protocol(protocol, page)
         yield from see.pages(self.shelf, self.reported.pages, self._page)
-        yield from boards.pages(self.shelf, self._page)
+        taught = [*lessons.pages(self.shelf, self._page, self.flaws)]
+        yield from taught
+        yield from boards.pages(self.shelf, self._page, taught=bool(taught))
         yield from performance.pages(self.shelf, self._page)
 
     def source_of(self, page: str, key: str) -> str | None:

@@ -1,0 +1,123 @@
+"""What the numbers teach: sentences that stand on the page only as long as the results bear them.
+
+The template states for every lesson which orders it rests on. An order holds if the 95 % interval
+of the paired difference says so; where one of them does not hold any more, because a later run
+superseded an earlier one, the lesson is left out and the build says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from catalog import amounts
+from catalog.boards import Board, Difference, difference
+from catalog.results import Result
+from catalog.site import addresses
+from catalog.site.boards import BoardPages
+from catalog.site.shelf import Shelf
+
+PROTOCOL = "smollm2-lee-1"
+"""The protocol that the lessons are about."""
+
+
+class Lessons:
+    """What the template asks for. A cell is written `wanda 0.5`, `wanda 2:4` or `shortgpt 6`.
+
+    `flaws` collects orders that were claimed and do not hold; `shown` counts lessons that do.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.flaws: list[str] = []
+        self.shown = 0
+        self._cells = {
+            f"{row.result.method} {group.key.value}".strip(): row.result
+            for group in board.groups
+            for row in group.rows
+        }
+
+    def __getitem__(self, cell: str) -> Result:
+        """The current result of a cell."""
+        return self._cells[cell]
+
+    def hold(self, lesson: str, *claims: str) -> bool:
+        """Whether all orders hold: `a < b` (a is better), `a ~ b` (not told apart), or `a` (is there).
+
+        A cell that nobody has measured yet speaks against nothing, but there is no lesson in it.
+        """
+        found = [self._holds(claim) for claim in claims]
+        if None not in found and False in found:
+            wrong = ", ".join(c for c, held in zip(claims, found, strict=True) if held is False)
+            self.flaws.append(
+                f"the lesson '{lesson}' does not hold any more: {wrong}; write it anew"
+            )
+        held = all(found)
+        self.shown += held
+        return held
+
+    def _holds(self, claim: str) -> bool | None:
+        for sign, wanted in ((" < ", "better"), (" ~ ", "open")):
+            one, found, other = claim.partition(sign)
+            if found:
+                if one not in self._cells or other not in self._cells:
+                    return None
+                against = difference(self[one], self[other])
+                return against is not None and against.told == wanted
+        return True if claim in self._cells else None
+
+    def quality(self, cell: str) -> str:
+        """The perplexity of a cell, or of the `dense` model."""
+        value = self.board.dense if cell == "dense" else self[cell].quality.after
+        return amounts.number(value, 3 if value is None or value < 1000 else 4)
+
+    def against(self, one: str, other: str) -> str:
+        """The difference of two cells in nats per token with its interval."""
+        return BoardPages.difference(self._difference(one, other), self.board)
+
+    def times(self, one: str, other: str) -> str:
+        """How many times as high the first one's perplexity is."""
+        return BoardPages.times(self._difference(one, other), self.board).replace("×\u202f", "")
+
+    def speed(self, cell: str, what: str) -> str:
+        """How many times as fast as the dense model; `what` is prefill or decode."""
+        speed = self[cell].speed
+        return "" if speed is None else f"{getattr(speed, what):.2f}"
+
+    def left(self, cell: str, what: str) -> str:
+        """What is left of `parameters`, or of a field of `size`, as a share of the dense model's."""
+        result = self[cell]
+        change = result.parameters if what == "parameters" else getattr(result.size, what, None)
+        return BoardPages.left(change)
+
+    def seconds(self, cell: str) -> str:
+        """What pruning took."""
+        return amounts.duration(self[cell].cost.seconds)
+
+    def _difference(self, one: str, other: str) -> Difference | None:
+        return difference(self[one], self[other])
+
+
+def pages(shelf: Shelf, write: Callable[..., str], flaws: list[str]) -> Iterator[tuple[str, str]]:
+    """Address and text of the page, if there is a lesson; `write` as for `catalog.site.see`."""
+    board = next((each for each in shelf.boards if each.slug == PROTOCOL and each.declared), None)
+    if board is None:
+        return
+    lessons = Lessons(board)
+    compared = shelf.catalog.benchmarks.pruning
+    twin = compared.cases.get("wanda-0.5") if compared else None
+    address = addresses.LESSONS
+    text = write(
+        "lessons.html",
+        address,
+        "What the numbers teach",
+        "What can be learnt from pruning one small language model by every method of this "
+        "repository under one protocol, with the surprises.",
+        meta={"style": "assets/see.css"},
+        lessons=lessons,
+        twin=twin,
+        masks=twin.masks if twin else None,
+        board_words=BoardPages(shelf),
+    )
+    flaws += lessons.flaws
+    if lessons.shown:
+        yield address, text

@@ -1,0 +1,111 @@
+"""The page of lessons: it says what the results bear out, and nothing that they do not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from measured import file, run
+from small_catalog import ENTRIES, METHOD, REPOSITORY, make_root
+
+from catalog.benchmarks import FOLDER
+from catalog.site import addresses, write_tree
+from catalog.store import Catalog
+
+TEMPLATE = REPOSITORY / "catalog" / "site" / "templates" / "lessons.html"
+
+READING: Mapping[str, float] = {
+    "ria 0.3": 0.1,
+    "wanda 0.3": 0.2,
+    "magnitude 0.3": 0.9,
+    "sparsegpt 0.5": 0.4,
+    "wanda 0.5": 0.8,
+    "magnitude 0.5": 2.0,
+    "wanda 2:4": 1.5,
+    "magnitude 2:4": 3.0,
+}
+"""The cells of the first lesson, with what each loses in nats."""
+
+
+def root_with(tmp_path: Path, losses: Mapping[str, float]) -> Path:
+    root = make_root(tmp_path / "root", ENTRIES[:1])
+    for name in {cell.partition(" ")[0] for cell in losses}:
+        text = METHOD.replace("wanda", name)
+        (root / "impl" / "methods" / f"{name}.py").write_text(text, encoding="utf-8")
+    (root / "impl" / "protocols").mkdir()
+    declared = REPOSITORY / "impl" / "protocols" / "smollm2-lee-1.toml"
+    text = re.sub(r"(?m)^(sha256 =.*|\[budgets(.|\n)*)", "", declared.read_text("utf-8"))
+    text = re.sub(r" sha256:\w+", "", text)
+    (root / "impl" / "protocols" / declared.name).write_text(text, encoding="utf-8")
+    for cell, loss in losses.items():
+        method, _, amount = cell.partition(" ")
+        options: dict[str, Any] = {"sparsity": 0.5, "pattern": None}
+        if ":" in amount:
+            options["pattern"] = amount
+        else:
+            options["sparsity"] = float(amount)
+        name = f"{method}-{amount.replace(':', '-')}.json"
+        file(root, name, run(method, options, loss, asked=options["sparsity"]))
+    return root
+
+
+def built(root: Path, tmp_path: Path) -> tuple[str | None, list[str]]:
+    """What the page says, if there is one, and what the build complained about."""
+    catalog = Catalog.load(root)
+    assert catalog.reading_problems == []
+    flaws = write_tree(catalog, tmp_path / "tree")
+    page = tmp_path / "tree" / "docs" / addresses.source(addresses.LESSONS)
+    index = (tmp_path / "tree" / "docs" / "results" / "index.md").read_text("utf-8")
+    assert ('href="lessons.html"' in index) == page.exists()
+    if not page.exists():
+        return None, flaws
+    text = unescape(re.sub(r"<[^>]+>", " ", page.read_text("utf-8")))
+    return " ".join(text.split()), flaws
+
+
+def test_a_lesson_whose_orders_hold_stands_there_with_the_numbers(tmp_path: Path) -> None:
+    text, flaws = built(root_with(tmp_path, READING), tmp_path)
+    assert flaws == []
+    assert text is not None
+    assert "A little text is worth more" in text
+    results = {each.file: each for each in Catalog.load(tmp_path / "root").results}
+    for name in ("wanda-0.5.json", "magnitude-0.5.json"):
+        value = results[name].quality.after
+        assert value is not None
+        assert f"{value:.3g}" in text.replace("\u202f", "")
+    # Cells of other lessons were not measured.
+    assert "Mending the survivors" not in text
+
+
+@pytest.mark.parametrize(
+    ("cell", "loss"),
+    [("magnitude 0.5", 0.3), ("magnitude 0.3", 0.2001), ("sparsegpt 0.5", 0.8)],
+    ids=["turned around", "not told apart", "equal"],
+)
+def test_a_lesson_whose_orders_do_not_hold_is_left_out_and_said(
+    tmp_path: Path, cell: str, loss: float
+) -> None:
+    text, flaws = built(root_with(tmp_path, {**READING, cell: loss}), tmp_path)
+    assert text is None or "A little text is worth more" not in text
+    (flaw,) = flaws
+    assert "'reading' does not hold any more" in flaw
+    assert cell in flaw
+
+
+def test_a_cell_that_is_missing_makes_no_lesson_and_no_complaint(tmp_path: Path) -> None:
+    losses = {cell: loss for cell, loss in READING.items() if cell != "ria 0.3"}
+    assert built(root_with(tmp_path, losses), tmp_path) == (None, [])
+
+
+def test_every_lesson_holds_of_the_recorded_results(tmp_path: Path) -> None:
+    flaws = write_tree(Catalog.load(REPOSITORY), tmp_path / "tree")
+    assert flaws == []
+    page = tmp_path / "tree" / "docs" / addresses.source(addresses.LESSONS)
+    wanted = re.findall(r'lesson\("([a-z]+)"', TEMPLATE.read_text("utf-8"))
+    assert len(wanted) > 5
+    assert re.findall(r'<h2 id="([a-z]+)"', page.read_text("utf-8")) == wanted
+    assert (REPOSITORY / FOLDER / "pruning.json").is_file()
