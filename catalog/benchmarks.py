@@ -13,16 +13,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from catalog.errors import Problem
-from catalog.results import read_json
+from catalog.results import Count, Finite, Short, read_json
 
 FOLDER = Path("scripts") / "benchmark" / "results"
 """Where the files are, below the root."""
 
-Short = Annotated[str, StringConstraints(max_length=300)]
 Entries = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(allow_inf_nan=False, ge=0)]
+Size = Annotated[int, Field(ge=1)]
+Positive = Annotated[Finite, Field(ge=0)]
 
 
 class _Record(BaseModel):
@@ -37,7 +35,7 @@ class Circumstances(_Record):
     commit: Short
     machine: Short
     memory_gb: Positive
-    threads: Count
+    threads: Size
     system: Short
     python: Short
 
@@ -54,14 +52,13 @@ class Settings(_Record):
 
 
 class Side(_Record):
-    """One tool: seconds and bytes of pruning, medians over `runs`, and what came of it."""
+    """One tool: seconds and bytes of pruning, medians over runs, and what came of it."""
 
     wall_s: Positive
     cpu_s: Positive
-    peak_bytes: Annotated[int, Field(ge=0)] | None = None
+    peak_bytes: Count | None = None
     perplexity: Positive
     removed: Positive | None = None
-    runs: Annotated[list[dict[str, Any]], Field(max_length=1000)] = []
 
 
 class Loss(_Record):
@@ -136,13 +133,11 @@ class Growth(_Record):
 class AxisRun(_Record):
     """One size: `samples` windows of `length` tokens through a llama of a `width` and a `depth`."""
 
-    samples: Count
-    length: Count
-    width: Count
-    depth: Count
+    samples: Size
+    length: Size
+    width: Size
+    depth: Size
     cpu_s: Positive
-    peak_bytes: Annotated[int, Field(ge=0)] | None = None
-    before_bytes: Annotated[int, Field(ge=0)] | None = None
 
 
 class Grown(_Record):
@@ -214,11 +209,11 @@ class Offload(_Record):
     commit: Short
     machine: Short
     checkpoint_gb: Positive
-    blocks: Count
+    blocks: Size
     offload: OffloadSide
     in_memory: OffloadSide
-    weights: Count
-    masks_differ: Annotated[int, Field(ge=0)]
+    weights: Size
+    masks_differ: Count
     perplexities_equal: bool
 
 

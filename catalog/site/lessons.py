@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from catalog import amounts
-from catalog.boards import Board, Difference, difference
+from catalog.boards import Board, difference
 from catalog.results import Result
 from catalog.site import addresses
 from catalog.site.boards import BoardPages
@@ -72,11 +72,13 @@ class Lessons:
 
     def against(self, one: str, other: str) -> str:
         """The difference of two cells in nats per token with its interval."""
-        return BoardPages.difference(self._difference(one, other), self.board)
+        return BoardPages.difference(difference(self[one], self[other]), self.board)
 
     def times(self, one: str, other: str) -> str:
         """How many times as high the first one's perplexity is."""
-        return BoardPages.times(self._difference(one, other), self.board).replace("×\u202f", "")
+        return BoardPages.times(difference(self[one], self[other]), self.board).replace(
+            "×\u202f", ""
+        )
 
     def speed(self, cell: str, what: str) -> str:
         """How many times as fast as the dense model; `what` is prefill or decode."""
@@ -92,9 +94,6 @@ class Lessons:
     def seconds(self, cell: str) -> str:
         """What pruning took."""
         return amounts.duration(self[cell].cost.seconds)
-
-    def _difference(self, one: str, other: str) -> Difference | None:
-        return difference(self[one], self[other])
 
 
 def pages(shelf: Shelf, write: Callable[..., str], flaws: list[str]) -> Iterator[tuple[str, str]]:

@@ -43,15 +43,13 @@ class Scaled:
 class Words:
     """What the page writes of figures."""
 
-    seconds = staticmethod(amounts.duration)
-    size = staticmethod(amounts.size)
     signed = staticmethod(amounts.signed)
     percent = staticmethod(amounts.percent)
 
     @staticmethod
     def case(name: str) -> str:
         """`wanda-2:4` as a method and a setting in words."""
-        method, _, setting = name.partition("-")
+        method, _, setting = name.rpartition("-")
         shown = setting if ":" in setting else amounts.percent(float(setting))
         return f"{_NAMES.get(method, method)}, {shown}"
 

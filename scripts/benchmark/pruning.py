@@ -45,7 +45,7 @@ from rich.console import Console
 from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 
-from catalog.intervals import interval
+from catalog.intervals import paired
 from impl.calibration import Calibration, load_calibration
 from impl.evaluate import scores, summary
 from impl.model import all_views, blocks
@@ -94,7 +94,7 @@ def compare(sides: dict[str, dict[str, Any]]) -> dict[str, Any]:
     a, b = sides["ours"], sides["llmcompressor"]
     keys = ("wall_s", "cpu_s", "peak_bytes", "perplexity")
     ratios = {key: round(a[key] / b[key], 4) for key in keys if a.get(key) and b.get(key)}
-    worse = interval([x - y for x, y in zip(a["losses"], b["losses"], strict=True)])
+    worse = paired(a["losses"], b["losses"])
     met = {
         "time": ratios["wall_s"] <= TIME,
         "memory": ratios.get("peak_bytes", 0) <= 1,

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parents[2]
 # Of its own folder, the script catalog.py would be taken for the package.
@@ -45,7 +46,7 @@ def children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(size: int, folder: Path) -> dict[str, float]:
+def measure(size: int, folder: Path) -> dict[str, Any]:
     """Build the site of a catalog of `size` entries, and look at it."""
     from catalog.site import build_site
     from catalog.store import Catalog
@@ -58,12 +59,11 @@ def measure(size: int, folder: Path) -> dict[str, float]:
     heaviest = max(pages, key=lambda page: pages[page])
     weights["heaviest page"] = len(gzip.compress(heaviest.read_bytes(), 6))
     return {
-        "entries": size,
         "pages": report.pages,
-        "tree_s": time.process_time() - own,
-        "mkdocs_s": children() - below,
-        "clock_s": time.perf_counter() - clock,
-        **{f"{name} kB": weight / 1000 for name, weight in weights.items()},
+        "tree_s": round(time.process_time() - own, 3),
+        "mkdocs_s": round(children() - below, 3),
+        "clock_s": round(time.perf_counter() - clock, 3),
+        "kilobytes": {name: round(weight / 1000, 1) for name, weight in weights.items()},
     }
 
 
@@ -80,18 +80,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             found = measure(size, Path(folder))
         if not options.dry:
-            case = {
-                name: round(found[name], 3) for name in ("pages", "tree_s", "mkdocs_s", "clock_s")
-            }
-            weights = {
-                name.removesuffix(" kB"): round(value, 1)
-                for name, value in found.items()
-                if name.endswith(" kB")
-            }
-            rivals.write("site", rivals.plain(), {str(size): {**case, "kilobytes": weights}})
+            rivals.write("site", rivals.plain(), {str(size): found})
         if options.json:
-            print(json.dumps(found), flush=True)
+            print(json.dumps({"entries": size, **found}), flush=True)
             continue
+        weights = {f"{name} kB": weight for name, weight in found.pop("kilobytes").items()}
+        found = {"entries": size, **found, **weights}
         if not number:
             print("  ".join(f"{name:>16}" for name in found))
         print("  ".join(f"{value:>16,.1f}" for value in found.values()), flush=True)

@@ -55,7 +55,8 @@ def pruning() -> dict[str, Any]:
         "loss_difference": {"value": -0.0123, "low": -0.02, "high": 0.001},
         "masks": {"share": 0.0015, "first_block": 11},
     }
-    return {"settings": SETTINGS, "cases": {"wanda-0.5": case, "sparsegpt-2:4": deepcopy(case)}}
+    names = ("wanda-0.5", "sparsegpt-2:4", "gblm-pruner-0.6")
+    return {"settings": SETTINGS, "cases": {name: deepcopy(case) for name in names}}
 
 
 def structured() -> dict[str, Any]:
@@ -131,6 +132,7 @@ def test_the_page_states_ratios_seconds_and_circumstances(tmp_path: Path) -> Non
         "32 windows of 512 tokens of the Lee corpus",
         "Wanda, 50 %",
         "SparseGPT, 2:4",
+        "gblm-pruner, 60 %",
         "0.50 30.0 s : 60.0 s",
         "−0.0123 −0.0200 to +0.0010",
         "−13 %",
