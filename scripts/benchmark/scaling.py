@@ -34,7 +34,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from rich.console import Console
 from rich.progress import Progress
 
-from catalog.site.charts import Axis, Point, Series, line_chart
 from scripts.benchmark import rivals
 
 BASE = {"samples": 8, "length": 128, "width": 256, "depth": 4}
@@ -44,13 +43,6 @@ WIDEST = 4
 GROWTH = {"samples": 1.15, "depth": 1.15}
 MEMORY_IN_DEPTH = 0.5
 METHODS = ("wanda", "sparsegpt")
-STYLE = """<style>
-text{font:12px system-ui,sans-serif;fill:#333}path{fill:none;stroke:#888}
-.c-grid{stroke:#e3e3e3}.c-axis{stroke:#555}.c-lead{stroke:#bbb}.c-line{stroke-width:2}
-.s1 path{stroke:#1b6ca8}.s2 path{stroke:#c4501b}.s3 path{stroke:#2e7d32}.s4 path{stroke:#7b3fa0}
-.s1 .c-fill{fill:#1b6ca8}.s2 .c-fill{fill:#c4501b}.s3 .c-fill{fill:#2e7d32}.s4 .c-fill{fill:#7b3fa0}
-.c-series .c-lead{stroke:#bbb}
-</style>"""
 
 
 def sizes(axis: str) -> list[dict[str, int]]:
@@ -73,26 +65,6 @@ def fit(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return slope, 1 - left / whole if whole else 1.0
 
 
-def draw(title: str, unit: str, found: dict[str, list[tuple[float, float]]]) -> str:
-    """One line an axis, against how many times its base size; SVG that stands by itself."""
-    series = [
-        Series(
-            axis,
-            style,
-            [
-                Point(math.log2(x / BASE[axis]), y, f"{axis} {x:g}: {y:.3g} {unit}")
-                for x, y in points
-            ],
-        )
-        for style, (axis, points) in enumerate(found.items())
-    ]
-    chart = line_chart(
-        title, series, Axis("times the base size", lambda x: f"{2**x:g}"), Axis(unit)
-    )
-    opening, _, rest = str(chart).partition(">")
-    return f'{opening} xmlns="http://www.w3.org/2000/svg">{STYLE}{rest}\n'
-
-
 def summary(method: str, axes: dict[str, Any]) -> str:
     """One line: the exponents against their targets."""
     parts = []
@@ -111,7 +83,7 @@ def summary(method: str, axes: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Run, print one line a method, write results/scaling.json and a plot of each."""
+    """Run, print one line a method, write results/scaling.json, of which the site draws the plots."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("methods", nargs="*", default=list(METHODS), metavar="METHOD")
     parser.add_argument("--times", type=int, default=3, help="runs of which the median counts")
@@ -142,11 +114,6 @@ def main() -> None:
             cases[method] = axes
             if not options.dry:
                 rivals.write("scaling", head, {method: axes})
-                for what, unit in (("time", "processor seconds"), ("memory", "MB")):
-                    points = {a: places(a, axes[a]["runs"], what) for a in BASE}
-                    if all(points.values()):
-                        svg = draw(f"{method}: {what} of pruning", unit, points)
-                        (rivals.RESULTS / f"scaling-{method}-{what}.svg").write_text(svg, "utf-8")
             if not options.json:
                 progress.console.print(summary(method, axes), soft_wrap=True, highlight=False)
     if options.json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -20,15 +19,6 @@ def test_the_fit_finds_the_exponent_of_a_power(exponent: float) -> None:
 
 def test_what_is_no_power_has_a_poor_fit() -> None:
     assert scaling.fit([(1, 1), (2, 9), (4, 1), (8, 9)])[1] < 0.7
-
-
-def test_the_plot_stands_by_itself_and_has_every_point() -> None:
-    points = {axis: [(base, 1.0), (2 * base, 2.5)] for axis, base in scaling.BASE.items()}
-    root = ElementTree.fromstring(scaling.draw("a <title>", "seconds", points))
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    tips = [each.text or "" for each in root.iter("{http://www.w3.org/2000/svg}title")]
-    assert len(tips) == 8
-    assert any("width 512: 2.5 seconds" in tip for tip in tips)
 
 
 def test_results_of_the_same_settings_stay_together_and_others_go(

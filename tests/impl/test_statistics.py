@@ -1,0 +1,19 @@
+"""The sums that `Block.collect` takes over the calibration text."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from impl.statistics import gram, sum_of_squares
+
+
+@pytest.mark.parametrize("width", [1, 3, 4, 5, 64, 131])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gram_matrix_is_the_whole_product_and_symmetric(width: int, dtype: torch.dtype) -> None:
+    x = torch.randn(50, width, generator=torch.Generator().manual_seed(width)).to(dtype)
+    found, exact = gram(x), x.double().T @ x.double()
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, found.T)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sum_of_squares(x), exact.diagonal(), rtol=1e-12, atol=1e-12)
