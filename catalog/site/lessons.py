@@ -31,19 +31,19 @@ class Lessons:
         self.flaws: list[str] = []
         self.shown = 0
         self._cells = {
-            f"{row.result.method} {group.key.value}".strip(): row.result
+            f"{row.result.method} {group.key.value}".strip(): row
             for group in board.groups
             for row in group.rows
         }
 
     def __getitem__(self, cell: str) -> Result:
         """The current result of a cell."""
-        return self._cells[cell]
+        return self._cells[cell].result
 
     def hold(self, lesson: str, *claims: str) -> bool:
         """Whether all orders hold: `a < b` (a is better), `a ~ b` (not told apart), or `a` (is there).
 
-        A cell that nobody has measured yet speaks against nothing, but there is no lesson in it.
+        Against the dense model: `dense < b`. A cell that nobody has measured yet speaks against nothing, but there is no lesson in it.
         """
         found = [self._holds(claim) for claim in claims]
         if None not in found and False in found:
@@ -58,6 +58,10 @@ class Lessons:
     def _holds(self, claim: str) -> bool | None:
         for sign, wanted in ((" < ", "better"), (" ~ ", "open")):
             one, found, other = claim.partition(sign)
+            if found and one == "dense":
+                row = self._cells.get(other)
+                lost = row and row.against_dense
+                return None if row is None else lost is not None and lost.told == "worse"
             if found:
                 if one not in self._cells or other not in self._cells:
                     return None

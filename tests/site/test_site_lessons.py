@@ -13,7 +13,9 @@ from measured import file, run
 from small_catalog import ENTRIES, METHOD, REPOSITORY, make_root
 
 from catalog.benchmarks import FOLDER
+from catalog.boards import boards
 from catalog.site import addresses, write_tree
+from catalog.site.lessons import Lessons
 from catalog.store import Catalog
 
 TEMPLATE = REPOSITORY / "catalog" / "site" / "templates" / "lessons.html"
@@ -94,6 +96,18 @@ def test_a_lesson_whose_orders_do_not_hold_is_left_out_and_said(
     (flaw,) = flaws
     assert "'reading' does not hold any more" in flaw
     assert cell in flaw
+
+
+def test_orders_against_the_dense_model_are_checked(tmp_path: Path) -> None:
+    board = next(iter(boards(Catalog.load(root_with(tmp_path, READING)))))
+    lessons = Lessons(board)
+    assert lessons.hold("a", "dense < wanda 0.5")
+    assert not lessons.hold("b", "dense < nothing 0.5")
+    assert not lessons.flaws
+    harmless = root_with(tmp_path / "harmless", {**READING, "wanda 0.5": 0.0})
+    lessons = Lessons(next(iter(boards(Catalog.load(harmless)))))
+    assert not lessons.hold("c", "dense < wanda 0.5")
+    assert "dense < wanda 0.5" in lessons.flaws[0]
 
 
 def test_a_cell_that_is_missing_makes_no_lesson_and_no_complaint(tmp_path: Path) -> None:
