@@ -59,9 +59,10 @@ class Lessons:
         for sign, wanted in ((" < ", "better"), (" ~ ", "open")):
             one, found, other = claim.partition(sign)
             if found and one == "dense":
-                row = self._cells.get(other)
-                lost = row and row.against_dense
-                return None if row is None else lost is not None and lost.told == "worse"
+                if other not in self._cells:
+                    return None
+                lost = self._cells[other].against_dense
+                return lost is not None and lost.told == "worse"
             if found:
                 if one not in self._cells or other not in self._cells:
                     return None
