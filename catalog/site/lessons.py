@@ -43,7 +43,8 @@ class Lessons:
     def hold(self, lesson: str, *claims: str) -> bool:
         """Whether all orders hold: `a < b` (a is better), `a ~ b` (not told apart), or `a` (is there).
 
-        Against the dense model: `dense < b`. A cell that nobody has measured yet speaks against nothing, but there is no lesson in it.
+        The first may be the `dense` model. A cell that nobody has measured yet speaks against
+        nothing, but there is no lesson in it.
         """
         found = [self._holds(claim) for claim in claims]
         if None not in found and False in found:
@@ -56,18 +57,17 @@ class Lessons:
         return held
 
     def _holds(self, claim: str) -> bool | None:
-        for sign, wanted in ((" < ", "better"), (" ~ ", "open")):
+        for sign, told, told_of_other in ((" < ", "better", "worse"), (" ~ ", "open", "open")):
             one, found, other = claim.partition(sign)
-            if found and one == "dense":
-                if other not in self._cells:
-                    return None
-                lost = self._cells[other].against_dense
-                return lost is not None and lost.told == "worse"
-            if found:
-                if one not in self._cells or other not in self._cells:
-                    return None
-                against = difference(self[one], self[other])
-                return against is not None and against.told == wanted
+            if not found:
+                continue
+            if other not in self._cells or (one != "dense" and one not in self._cells):
+                return None
+            if one == "dense":
+                against, wanted = self._cells[other].against_dense, told_of_other
+            else:
+                against, wanted = difference(self[one], self[other]), told
+            return against is not None and against.told == wanted
         return True if claim in self._cells else None
 
     def quality(self, cell: str) -> str:

@@ -108,6 +108,8 @@ def test_orders_against_the_dense_model_are_checked(tmp_path: Path) -> None:
     lessons = Lessons(next(iter(boards(Catalog.load(harmless)))))
     assert not lessons.hold("c", "dense < wanda 0.5")
     assert "dense < wanda 0.5" in lessons.flaws[0]
+    assert lessons.hold("d", "dense ~ wanda 0.5")
+    assert not lessons.hold("e", "dense ~ magnitude 0.5")
 
 
 def test_a_cell_that_is_missing_makes_no_lesson_and_no_complaint(tmp_path: Path) -> None:
