@@ -23,6 +23,10 @@ Size = Annotated[int, Field(ge=1)]
 Positive = Annotated[Finite, Field(ge=0)]
 
 
+AIM = 0.8
+"""Our time on the clock over llm-compressor's, at most."""
+
+
 class _Record(BaseModel):
     # The scripts write more than is shown, such as the single runs behind a median.
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -41,13 +45,18 @@ class Circumstances(_Record):
 
 
 class Settings(_Record):
-    """What two tools were given alike: text is (source, windows, tokens a window, perhaps a hash)."""
+    """What was given: text is (source, windows, tokens a window, perhaps a hash)."""
 
     model: Short
     revision: Short
     calibration: Annotated[list[Short | int], Field(min_length=3, max_length=4)]
     evaluation: Annotated[list[Short | int], Field(min_length=3, max_length=4)]
     dtype: Short
+
+
+class Comparison(Settings):
+    """What two tools were given alike, and the other one as pip is asked for it."""
+
     rival: Short
 
 
@@ -59,6 +68,7 @@ class Side(_Record):
     peak_bytes: Count | None = None
     perplexity: Positive
     removed: Positive | None = None
+    runs: Annotated[list[Any], Field(max_length=1000)] = []
 
 
 class Loss(_Record):
@@ -79,7 +89,7 @@ class Masks(_Record):
 class Overhead(_Record):
     """Time beyond two forward passes through the blocks, as a share of these."""
 
-    wall: Finite
+    wall: Annotated[Finite, Field(gt=-1)]
     cpu: Finite
 
 
@@ -98,11 +108,16 @@ class PruningCase(Circumstances):
     loss_difference: Loss | None = None
     masks: Masks | None = None
 
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """What ran."""
+        return self.ours, self.llmcompressor
+
 
 class Pruning(_Record):
     """pruning.json, by method and sparsity or pattern: `wanda-0.5`, `wanda-2:4`."""
 
-    settings: Settings
+    settings: Comparison
     cases: dict[
         Annotated[str, StringConstraints(pattern=r"^[a-z-]{1,40}-(0\.[0-9]{1,4}|[0-9]+:[0-9]+)$")],
         PruningCase,
@@ -115,11 +130,16 @@ class StructuredCase(Circumstances):
     flap: Side
     torch_pruning: Side
 
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """What ran."""
+        return self.flap, self.torch_pruning
+
 
 class Structured(_Record):
     """structured.json."""
 
-    settings: Settings
+    settings: Comparison
     cases: dict[Short, StructuredCase]
 
 
@@ -194,6 +214,26 @@ class SiteGrowth(_Record):
     cases: dict[Entries, SiteCase]
 
 
+class Sample(_Record):
+    """One sample of calibration text, and the perplexity that it leads to."""
+
+    sha256: Short
+    perplexity: Positive
+
+
+class SamplesCase(Circumstances):
+    """A method at one setting, calibrated with samples that have no window in common."""
+
+    samples: Annotated[list[Sample], Field(min_length=2, max_length=100)]
+
+
+class Samples(_Record):
+    """samples.json, by method and sparsity: `wanda-0.5`."""
+
+    settings: Settings
+    cases: dict[Short, SamplesCase]
+
+
 class OffloadSide(_Record):
     """One run: the most memory that was ever resident, and seconds on the clock."""
 
@@ -227,9 +267,12 @@ class Benchmarks:
     catalog: CatalogGrowth | None = None
     site: SiteGrowth | None = None
     offload: Offload | None = None
+    samples: Samples | None = None
 
-    def __bool__(self) -> bool:
-        return any(getattr(self, name) is not None for name in FILES)
+    @property
+    def costs(self) -> bool:
+        """Whether any time or memory was measured."""
+        return any(getattr(self, name) is not None for name in FILES if name != "samples")
 
 
 FILES: dict[str, type[BaseModel]] = {
@@ -239,6 +282,7 @@ FILES: dict[str, type[BaseModel]] = {
     "catalog": CatalogGrowth,
     "site": SiteGrowth,
     "offload": Offload,
+    "samples": Samples,
 }
 """What each file holds, by its name without ending."""
 

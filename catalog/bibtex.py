@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from bibtexparser.entrypoint import write_string
 from bibtexparser.library import Library
+from bibtexparser.middlewares import default_unparse_stack
 from bibtexparser.middlewares.names import InvalidNameError, parse_single_name_into_parts
 from bibtexparser.model import Entry as BibtexEntry
 from bibtexparser.model import Field
@@ -101,7 +102,9 @@ def to_bibtex(entries: Iterable[Entry]) -> str:
     layout.indent = "  "
     layout.block_separator = "\n"
     layout.trailing_comma = True
-    return write_string(library, bibtex_format=layout)
+    # The library is gone afterwards: no need to copy every block first.
+    stack = default_unparse_stack(allow_inplace_modification=True)
+    return write_string(library, unparse_stack=stack, bibtex_format=layout)
 
 
 def bibtex_fields(entry: Entry) -> tuple[str, dict[str, str]]:

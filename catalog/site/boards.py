@@ -209,7 +209,7 @@ def pages(
         "intervals that say which differences can be told.",
         "results.html",
         waiting=_waiting(shelf),
-        performance=bool(shelf.catalog.benchmarks),
+        performance=shelf.catalog.benchmarks.costs,
         taught=taught,
     )
     found = disagreements.orders(shelf.catalog, every)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from catalog import amounts
+from catalog.benchmarks import Samples
 from catalog.boards import Board, difference
 from catalog.results import Result
 from catalog.site import addresses
@@ -23,17 +24,21 @@ PROTOCOL = "smollm2-lee-1"
 class Lessons:
     """What the template asks for. A cell is written `wanda 0.5`, `wanda 2:4` or `shortgpt 6`.
 
-    `flaws` collects orders that were claimed and do not hold; `shown` counts lessons that do.
+    `flaws` collects orders that were claimed and do not hold; `shown` are the lessons that do.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, calibrated: Samples | None = None) -> None:
         self.board = board
         self.flaws: list[str] = []
-        self.shown = 0
+        self.shown: set[str] = set()
         self._cells = {
             f"{row.result.method} {group.key.value}".strip(): row
             for group in board.groups
             for row in group.rows
+        }
+        self._samples = {
+            " ".join(name.rsplit("-", 1)): case.samples
+            for name, case in (calibrated.cases if calibrated else {}).items()
         }
 
     def __getitem__(self, cell: str) -> Result:
@@ -43,8 +48,9 @@ class Lessons:
     def hold(self, lesson: str, *claims: str) -> bool:
         """Whether all orders hold: `a < b` (a is better), `a ~ b` (not told apart), or `a` (is there).
 
-        The first may be the `dense` model. A cell that nobody has measured yet speaks against
-        nothing, but there is no lesson in it.
+        The first may be the `dense` model. With other calibration text: `a << b` (a is better with
+        every sample) and `a >< b` (with some, but not with all). A cell that nobody has measured
+        yet speaks against nothing, but there is no lesson in it.
         """
         found = [self._holds(claim) for claim in claims]
         if None not in found and False in found:
@@ -53,10 +59,16 @@ class Lessons:
                 f"the lesson '{lesson}' does not hold any more: {wrong}; write it anew"
             )
         held = all(found)
-        self.shown += held
+        if held:
+            self.shown.add(lesson)
         return held
 
     def _holds(self, claim: str) -> bool | None:
+        for sign, always in ((" << ", True), (" >< ", False)):
+            one, found, other = claim.partition(sign)
+            if found:
+                ahead = self._ahead(one, other)
+                return (all(ahead) if always else len(set(ahead)) == 2) if ahead else None
         for sign, told, told_of_other in ((" < ", "better", "worse"), (" ~ ", "open", "open")):
             one, found, other = claim.partition(sign)
             if not found:
@@ -70,9 +82,39 @@ class Lessons:
             return against is not None and against.told == wanted
         return True if claim in self._cells else None
 
+    def _ahead(self, one: str, other: str) -> list[bool]:
+        """For every calibration sample that both had, whether `one` has the lower perplexity."""
+        theirs = {sample.sha256: sample.perplexity for sample in self._samples.get(other, [])}
+        return [
+            sample.perplexity < theirs[sample.sha256]
+            for sample in self._samples.get(one, [])
+            if sample.sha256 in theirs
+        ]
+
+    def calibrated(self, budget: str) -> list[tuple[str, list[str]]]:
+        """Methods that had as many calibration samples as any, best first: perplexity with each."""
+        found = {
+            cell.partition(" ")[0]: [sample.perplexity for sample in samples]
+            for cell, samples in self._samples.items()
+            if cell in self._cells and cell.partition(" ")[2] == budget
+        }
+        most = max(map(len, found.values()), default=0)
+        return [
+            (method, [amounts.number(value, 4) for value in values])
+            for method, values in sorted(found.items(), key=lambda each: each[1])
+            if len(values) == most
+        ]
+
+    def spread(self, cell: str) -> str:
+        """By how much the highest perplexity over calibration samples exceeds the lowest."""
+        values = [sample.perplexity for sample in self._samples[cell]]
+        return amounts.percent(round(max(values) / min(values) - 1, 3))
+
     def quality(self, cell: str) -> str:
         """The perplexity of a cell, or of the `dense` model."""
         value = self.board.dense if cell == "dense" else self[cell].quality.after
+        if value is not None and value >= 1e6:
+            return f"{amounts.number(value / 1e6)} million"
         return amounts.number(value, 3 if value is None or value < 1000 else 4)
 
     def against(self, one: str, other: str) -> str:
@@ -106,7 +148,8 @@ def pages(shelf: Shelf, write: Callable[..., str], flaws: list[str]) -> Iterator
     board = next((each for each in shelf.boards if each.slug == PROTOCOL and each.declared), None)
     if board is None:
         return
-    lessons = Lessons(board)
+    samples = shelf.catalog.benchmarks.samples
+    lessons = Lessons(board, samples)
     compared = shelf.catalog.benchmarks.pruning
     twin = compared.cases.get("wanda-0.5") if compared else None
     address = addresses.LESSONS
@@ -119,7 +162,9 @@ def pages(shelf: Shelf, write: Callable[..., str], flaws: list[str]) -> Iterator
         meta={"style": "assets/see.css"},
         lessons=lessons,
         twin=twin,
+        again=compared.cases.get("sparsegpt-0.5") if compared else None,
         masks=twin.masks if twin else None,
+        calibration_windows=samples.settings.calibration[1] if samples else None,
         board_words=BoardPages(shelf),
     )
     flaws += lessons.flaws

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from catalog import amounts
-from catalog.benchmarks import AxisRun, Circumstances, Grown, ScalingCase, Settings
+from catalog.benchmarks import (
+    AIM,
+    AxisRun,
+    Circumstances,
+    Comparison,
+    Grown,
+    PruningCase,
+    ScalingCase,
+    StructuredCase,
+)
 from catalog.site import addresses
 from catalog.site.charts import Axis, Point, Series, line_chart
 from catalog.site.shelf import Shelf
@@ -46,6 +55,26 @@ class Words:
     signed = staticmethod(amounts.signed)
     percent = staticmethod(amounts.percent)
 
+    AIM = AIM
+
+    @staticmethod
+    def above_two_passes(case: PruningCase) -> float:
+        """The other tool's time beyond two of our forward passes, as a share of these."""
+        assert case.ours.overhead is not None
+        passes = case.ours.wall_s / (1 + case.ours.overhead.wall)
+        return case.llmcompressor.wall_s / passes - 1
+
+    @staticmethod
+    def runs(cases: Iterable[PruningCase | StructuredCase]) -> str:
+        """How many runs are behind each figure, if that is known."""
+        counts = {len(side.runs) for case in cases for side in case.sides}
+        fewest, most = min(counts, default=0), max(counts, default=0)
+        if not fewest:
+            return ""
+        if most == 1:
+            return "Each ran once."
+        return f"Each is the median of {fewest if fewest == most else f'{fewest} to {most}'} runs."
+
     @staticmethod
     def case(name: str) -> str:
         """`wanda-2:4` as a method and a setting in words."""
@@ -71,7 +100,7 @@ class Words:
         return f"{made.machine}, {threads}, {made.system}, Python {made.python}"
 
     @staticmethod
-    def rival(settings: Settings) -> str:
+    def rival(settings: Comparison) -> str:
         """The other tool with its version."""
         name, _, version = settings.rival.partition("==")
         return f"{_NAMES.get(name, name)} {version.removesuffix('.*')}"
@@ -80,7 +109,7 @@ class Words:
 def pages(shelf: Shelf, write: Callable[..., str]) -> Iterator[tuple[str, str]]:
     """Address and text of the page, if anything was measured; `write` as for `catalog.site.see`."""
     found = shelf.catalog.benchmarks
-    if not found:
+    if not found.costs:
         return
     address = addresses.PERFORMANCE
     yield (

@@ -13,10 +13,15 @@ import tempfile
 import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 import psutil
+
+if TYPE_CHECKING:  # catalog.py and site.py use this module without torch
+    from transformers import PreTrainedTokenizerBase
+
+    from impl.calibration import Calibration
 
 HERE = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results")
@@ -26,6 +31,18 @@ FIRST = "torch==2.13.0"
 TEXT = ("lee", 32, 512)
 """Calibration: source, windows, tokens a window"""
 EVALUATION_WINDOWS = 16
+
+
+def texts(
+    tokenizer: PreTrainedTokenizerBase, windows: int, length: int
+) -> tuple[Calibration, Calibration]:
+    """`windows` of the Lee corpus to calibrate on, and those that every comparison is judged on."""
+    from impl.calibration import load_calibration
+
+    return (
+        load_calibration("lee", tokenizer, windows, length),
+        load_calibration("lee", tokenizer, EVALUATION_WINDOWS, length, split="evaluation"),
+    )
 
 
 def environment(*requirements: str, folder: Path | None = None) -> Path:
@@ -77,13 +94,14 @@ def run(python: Path | str, worker: str, arguments: Mapping[str, Any]) -> dict[s
 
 
 def medians(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of every number that is measured, the median over the runs."""
+    """Of every number that is measured, the median over the runs; bytes stay whole."""
     names = ("wall_s", "cpu_s", "peak_bytes", "before_bytes")
-    return {
+    found = {
         name: statistics.median(each[name] for each in runs)
         for name in names
         if runs[0][name] is not None
     }
+    return {name: round(at) if name.endswith("_bytes") else at for name, at in found.items()}
 
 
 def circumstances(threads: int) -> dict[str, Any]:
@@ -111,9 +129,12 @@ def plain() -> dict[str, Any]:
 
 
 def heading(
-    rival: str, revision: str, windows: int, length: int, sha256: str, threads: int
+    revision: str, windows: int, length: int, sha256: str, threads: int, rival: str | None = None
 ) -> dict[str, Any]:
-    """Circumstances and settings of a comparison on SmolLM2: `windows` of `length` tokens calibrate."""
+    """Circumstances and settings of runs on SmolLM2: `windows` of `length` tokens calibrate.
+
+    `rival` is the tool beside ours, if there is one.
+    """
     return {
         **circumstances(threads),
         "settings": {
@@ -122,7 +143,7 @@ def heading(
             "calibration": ["lee", windows, length, sha256[:16]],
             "evaluation": ["lee", EVALUATION_WINDOWS, length],
             "dtype": "float32",
-            "rival": rival,
+            **({"rival": rival} if rival else {}),
         },
     }
 

@@ -43,7 +43,6 @@ from rich.progress import Progress
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
-from impl.calibration import load_calibration
 from impl.sources import smollm2_folder
 from scripts.benchmark import rivals
 
@@ -83,10 +82,7 @@ def main() -> None:
         theirs = rivals.environment(RIVAL, same, folder=options.environment)
         folder, revision = smollm2_folder()
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        text = load_calibration("lee", tokenizer, options.samples, options.length)
-        judged = load_calibration(
-            "lee", tokenizer, rivals.EVALUATION_WINDOWS, options.length, split="evaluation"
-        )
+        text, judged = rivals.texts(tokenizer, options.samples, options.length)
         arguments = {
             "model": str(folder),
             "tokens": f"{scratch}/tokens.safetensors",
@@ -113,7 +109,7 @@ def main() -> None:
             for side in SIDES
         }
         head = rivals.heading(
-            RIVAL, revision, options.samples, options.length, text.sha256, options.threads
+            revision, options.samples, options.length, text.sha256, options.threads, RIVAL
         )
         if not options.dry:
             rivals.write("structured", head, {f"{options.ratio:g}": sides})

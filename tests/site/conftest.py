@@ -6,7 +6,9 @@ import functools
 import http.server
 import os
 import shutil
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,21 +64,38 @@ def site(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+LATE = 0.3
+"""Seconds by which rows of the catalog come late, so that a test has to wait for what a page draws."""
+
+
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-    """A plain file server, as it comes with Python."""
+    """A plain file server, as it comes with Python, whose rows take a moment as on a network."""
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+    def do_GET(self) -> None:
+        if "/assets/data/rows-" in self.path:
+            time.sleep(LATE)
+        super().do_GET()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """Says nothing of a browser that was closed before its answer came."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[[Path], str]]:
     """A function that serves a folder and returns its address."""
-    servers: list[http.server.ThreadingHTTPServer] = []
+    servers: list[_Server] = []
 
     def start(folder: Path) -> str:
         handler = functools.partial(_Quiet, directory=str(folder))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server = _Server(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_address[1]}/"

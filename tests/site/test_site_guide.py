@@ -130,6 +130,8 @@ def open_guide(page: Page, query: str = "") -> Page:
 
 
 def listed(page: Page) -> set[str]:
+    """The papers in the list, once their rows have come."""
+    expect(page.locator("[data-papers]")).not_to_have_attribute("aria-busy", "true")
     found: list[str] = page.eval_on_selector_all(
         ".guide-paper h3 a", "links => links.map(link => link.getAttribute('href'))"
     )

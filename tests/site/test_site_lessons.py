@@ -12,7 +12,7 @@ import pytest
 from measured import file, run
 from small_catalog import ENTRIES, METHOD, REPOSITORY, make_root
 
-from catalog.benchmarks import FOLDER
+from catalog.benchmarks import FOLDER, Samples
 from catalog.boards import boards
 from catalog.site import addresses, write_tree
 from catalog.site.lessons import Lessons
@@ -110,6 +110,47 @@ def test_orders_against_the_dense_model_are_checked(tmp_path: Path) -> None:
     assert "dense < wanda 0.5" in lessons.flaws[0]
     assert lessons.hold("d", "dense ~ wanda 0.5")
     assert not lessons.hold("e", "dense ~ magnitude 0.5")
+
+
+def test_orders_over_calibration_samples_are_checked(tmp_path: Path) -> None:
+    perplexities = {"a-0.5": [50.0, 51.0, 52.0], "b-0.5": [51.0, 53.0, 52.5], "c-0.5": [50.5, 50.0]}
+    perplexities |= {
+        "magnitude-0.5": [700.0, 710.0, 690.0],
+        "wanda-0.5": [60.0, 60.6, 60.3],
+        "wanda-2:4": [200.0, 200.0, 200.0],
+        "sparsegpt-0.5": [47.0, 48.0],
+    }
+    here = dict.fromkeys(("date", "commit", "machine", "system", "python"), "-")
+    cases = {
+        name: {
+            **here,
+            "memory_gb": 1,
+            "threads": 1,
+            "samples": [{"sha256": str(n), "perplexity": value} for n, value in enumerate(values)],
+        }
+        for name, values in perplexities.items()
+    }
+    text = ["lee", 32, 512]
+    settings = {"calibration": text, "evaluation": text} | dict.fromkeys(
+        ("model", "revision", "dtype"), "-"
+    )
+    board = next(iter(boards(Catalog.load(root_with(tmp_path, READING)))))
+    lessons = Lessons(board, Samples.model_validate({"settings": settings, "cases": cases}))
+    assert lessons.hold("a", "a 0.5 << b 0.5", "a 0.5 >< c 0.5", "wanda 0.5")
+    # Best first, without what had fewer samples or is not on the leaderboard.
+    assert lessons.calibrated("0.5") == [
+        ("wanda", ["60.00", "60.60", "60.30"]),
+        ("magnitude", ["700.0", "710.0", "690.0"]),
+    ]
+    assert lessons.calibrated("0.7") == []
+    assert lessons.spread("wanda 0.5") == "1\u202f%"
+    assert not lessons.hold("b", "a 0.5 << d 0.5")
+    assert lessons.hold("a", "wanda 0.5")
+    assert lessons.shown == {"a"}
+    assert not lessons.flaws
+    for claim in ("b 0.5 << a 0.5", "a 0.5 << c 0.5", "a 0.5 >< b 0.5"):
+        assert not lessons.hold("c", claim)
+        assert claim in lessons.flaws.pop()
 
 
 def test_a_cell_that_is_missing_makes_no_lesson_and_no_complaint(tmp_path: Path) -> None:

@@ -41,3 +41,13 @@ def test_medians_leave_out_what_is_not_known() -> None:
         {"wall_s": wall, "cpu_s": 1, "peak_bytes": None, "before_bytes": None} for wall in (3, 1, 9)
     ]
     assert rivals.medians(runs) == {"wall_s": 3, "cpu_s": 1}
+
+
+def test_the_median_of_two_runs_counts_whole_bytes() -> None:
+    runs = [
+        {"wall_s": 1.0, "cpu_s": 2.0, "peak_bytes": 3, "before_bytes": None},
+        {"wall_s": 2.0, "cpu_s": 4.0, "peak_bytes": 6, "before_bytes": None},
+    ]
+    found = rivals.medians(runs)
+    assert found == {"wall_s": 1.5, "cpu_s": 3.0, "peak_bytes": 4}
+    assert isinstance(found["peak_bytes"], int)
