@@ -29,7 +29,7 @@ Deviations
 ----------
 - Every block of columns gets its share of exactly round(s · out · in) weights by rank; the official code compares with the value at a rank and removes one weight too many per block, and at sparsity 0 still one.
 - An input that is always zero keeps λ as its only curvature, so its weights go early; the official code sets all of them to zero on top of the budget.
-- The inverse and its factor are computed in float64 (the official code: float32), so that nearly singular Hessians do not fail; should one fail even so, λ is raised tenfold until it does not.
+- The factor of the inverse is computed in float64 and without forming the inverse (the official code: float32, by way of it), so that nearly singular Hessians do not fail; should one fail even so, λ is raised tenfold until it does not.
 - Sums over the calibration text are not divided by its length; λ is relative, so this changes nothing but rounding.
 - In a mixture of experts, each expert has the Hessian of the tokens that its router sent it; the paper has no such models, routers are not pruned.
 """
@@ -70,14 +70,14 @@ def inverse_factor(gram: Tensor, dampening: float) -> Tensor:
     H = gram.to(torch.float32 if gram.device.type == "mps" else torch.float64)
     # Inputs that are all zero, as of an expert that no token reached, leave only λ.
     scale = H.diagonal().mean() if H.any() else H.new_ones(())
+    eye = torch.eye(len(H), dtype=H.dtype, device=H.device)
     while dampening < 1e6:
-        damped = H + dampening * scale * torch.eye(len(H), dtype=H.dtype, device=H.device)
-        lower, failed = torch.linalg.cholesky_ex(damped)
+        # Factored from its last row up, H = R Rᵀ with an upper R, so that U = R⁻¹ without H⁻¹.
+        lower, failed = torch.linalg.cholesky_ex((H + dampening * scale * eye).flip(0, 1))
         if not failed:
-            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
-            if not failed:
-                factor: Tensor = upper.float()
-                return factor
+            U: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), eye, upper=True).float()
+            if U.isfinite().all():
+                return U
         dampening = max(10 * dampening, 1e-8)
     raise ValueError(
         "the Hessian is not finite: the calibration text drives activations to overflow"
@@ -110,8 +110,7 @@ def prune_layer(
                 group = slice(j, j + pattern.m)
                 pruned[group] = n_m(w[group].T.square() / d[group].square(), pattern).T
             torch.where(pruned[j], w[j], zero, out=errors[j]).div_(d[j])
-            w[j:] -= u[j, j:, None] * errors[j]
+            w[j:].addcmul_(u[j, j:, None], errors[j], value=-1)
         here.copy_(w.masked_fill_(pruned, 0).T)
-        # In the layout of W, on which the rounding of the product depends.
-        W[:, i + size :] -= torch.empty_like(here).copy_(errors.T) @ U[i : i + size, i + size :]
+        W[:, i + size :].addmm_(errors.T, U[i : i + size, i + size :], alpha=-1)
     return W
