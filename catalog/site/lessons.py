@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from catalog import amounts
 from catalog.benchmarks import Samples
 from catalog.boards import Board, difference
-from catalog.results import Result
+from catalog.results import Result, comparable
 from catalog.site import addresses
 from catalog.site.boards import BoardPages
 from catalog.site.shelf import Shelf
@@ -117,6 +117,16 @@ class Lessons:
             return f"{amounts.number(value / 1e6)} million"
         return amounts.number(value, 3 if value is None or value < 1000 else 4)
 
+    def runs(self, cell: str) -> list[str]:
+        """The perplexities that runs of a cell under the protocol gave, oldest first, each once."""
+        row = self._cells[cell]
+        alike = [
+            each
+            for each in [*reversed(row.history), row.result]
+            if not comparable(each.protocol, row.result.protocol)
+        ]
+        return list(dict.fromkeys(amounts.number(each.quality.after, 4) for each in alike))
+
     def against(self, one: str, other: str) -> str:
         """The difference of two cells in nats per token with its interval."""
         return BoardPages.difference(difference(self[one], self[other]), self.board)
@@ -162,7 +172,6 @@ def pages(shelf: Shelf, write: Callable[..., str], flaws: list[str]) -> Iterator
         meta={"style": "assets/see.css"},
         lessons=lessons,
         twin=twin,
-        again=compared.cases.get("sparsegpt-0.5") if compared else None,
         masks=twin.masks if twin else None,
         calibration_windows=samples.settings.calibration[1] if samples else None,
         board_words=BoardPages(shelf),

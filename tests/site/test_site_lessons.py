@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from measured import file, run
-from small_catalog import ENTRIES, METHOD, REPOSITORY, make_root
+from small_catalog import ENTRIES, METHOD, REPOSITORY, RESULT, make_root
 
 from catalog.benchmarks import FOLDER, Samples
 from catalog.boards import boards
 from catalog.site import addresses, write_tree
-from catalog.site.lessons import Lessons
+from catalog.site.lessons import PROTOCOL, Lessons
 from catalog.store import Catalog
 
 TEMPLATE = REPOSITORY / "catalog" / "site" / "templates" / "lessons.html"
@@ -151,6 +151,30 @@ def test_orders_over_calibration_samples_are_checked(tmp_path: Path) -> None:
     for claim in ("b 0.5 << a 0.5", "a 0.5 << c 0.5", "a 0.5 >< b 0.5"):
         assert not lessons.hold("c", claim)
         assert claim in lessons.flaws.pop()
+
+
+def test_earlier_runs_of_a_cell_count_under_the_same_protocol_only(tmp_path: Path) -> None:
+    root = root_with(tmp_path, READING)
+    half = {"sparsity": 0.5, "pattern": None}
+    protocol = RESULT["protocol"]
+    longer = {**protocol, "evaluation": {**protocol["evaluation"], "length": 1024}}
+    others = {
+        "2": run("wanda", half, 0.8),
+        "3": run("wanda", half, 0.81),
+        "4": run("wanda", half, 0.7, protocol=longer),
+        "5": run("wanda", half, 0.82),
+    }
+    last = "wanda-0.5.json"
+    for number, each in others.items():
+        file(root, f"wanda-0.5.{number}.json", {**each, "supersedes": last})
+        last = f"wanda-0.5.{number}.json"
+    catalog = Catalog.load(root)
+    assert catalog.reading_problems == []
+    found = {each.file: each.quality.after for each in catalog.results}
+    wanted = [found[f"wanda-0.5{number}.json"] for number in ("", ".3", ".5")]
+    lessons = Lessons(next(each for each in boards(catalog) if each.slug == PROTOCOL))
+    assert lessons.runs("wanda 0.5") == [f"{value:.2f}" for value in wanted]
+    assert len(lessons.runs("magnitude 0.5")) == 1
 
 
 def test_a_cell_that_is_missing_makes_no_lesson_and_no_complaint(tmp_path: Path) -> None:
